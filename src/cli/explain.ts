@@ -1,0 +1,78 @@
+import { readFile } from 'node:fs/promises'
+import { loadConfiguration } from '../config/load.js'
+import type { Configuration } from '../config/settings.js'
+import { DENIALS } from '../decision/denials.js'
+import { sayProblems, scopesInWords } from './check.js'
+import { type Invocation, policyFile } from './commands.js'
+import { type Evidence, type Explanation, explainRequest } from './explain-request.js'
+import { coloured, EXIT, fail, print, table } from './output.js'
+
+/** `postern explain METHOD PATH`: the same functions as the live path, every check evaluated. */
+export async function explain(invocation: Invocation): Promise<number> {
+  const { positionals, values } = invocation
+  const [method, path] = positionals as [string, string]
+  if (values.token !== undefined && values.claims !== undefined) {
+    fail('--token and --claims exclude each other', 'a token brings its claims')
+    return EXIT.usage
+  }
+  const now = values.at === undefined ? Date.now() / 1000 : Date.parse(String(values.at)) / 1000
+  if (Number.isNaN(now)) {
+    fail(`--at ${values.at} is no time`, 'write it like 2026-12-01T00:00:00Z')
+    return EXIT.usage
+  }
+  const evidence = await readEvidence(values)
+  if (evidence === null) return EXIT.usage
+  const loaded = await loadConfiguration(policyFile(invocation), invocation.environment)
+  if (!('settings' in loaded)) {
+    sayProblems(loaded)
+    return EXIT.configuration
+  }
+  const explanation = await explainRequest(loaded, method, path, evidence, now)
+  if (values.json === true) print(JSON.stringify(explanation, null, 2))
+  else printExplanation(explanation, loaded)
+  return EXIT.ok
+}
+
+async function readEvidence(values: Invocation['values']): Promise<Evidence | null> {
+  const read = (name: unknown) => (typeof name === 'string' ? readFile(name, 'utf8') : Promise.resolve(null))
+  try {
+    const [token, claims, certificate] = await Promise.all([
+      read(values.token),
+      read(values.claims),
+      read(values.cert),
+    ])
+    return { token: token?.trim() ?? null, claims: claims === null ? null : JSON.parse(claims), certificate }
+  } catch (problem) {
+    fail(
+      (problem as Error).message,
+      '--token, --claims and --cert name files; the claims are one JSON object',
+    )
+    return null
+  }
+}
+
+function printExplanation(
+  { path, route, outcome, code, checks }: Explanation,
+  { routes }: Configuration,
+): void {
+  print(`path     ${path ?? '(more than one reading)'}`)
+  print(`route    ${route ?? '(none)'}`)
+  const token = routes.routes.find(({ id }) => id === route)?.token
+  if (token)
+    print(
+      `wants    ${token.flows.join(' or ')}; scopes: ${scopesInWords(token.scopes)}; binding ${token.binding}`,
+    )
+  print('')
+  print(
+    table(
+      checks.map(({ check, pass, fact }) => [
+        pass ? coloured('green', '✓') : coloured('red', '✗'),
+        check,
+        fact,
+      ]),
+    ),
+  )
+  print('')
+  if (code === null) print(coloured('green', outcome))
+  else print(`${coloured('red', outcome)}  ${DENIALS[code].status} ${code}: ${DENIALS[code].hint}`)
+}

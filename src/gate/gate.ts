@@ -1,0 +1,44 @@
+import type { TokenFacts } from '../checks/token-facts.js'
+import type { ClientTrust } from '../checks/trust.js'
+import type { Verdict } from '../decision/denials.js'
+import type { Logger } from '../observe/logger.js'
+import type { Metrics } from '../observe/metrics.js'
+import type { ErrorFormat } from '../policy/policy.js'
+import type { RouteIndex } from '../policy/route-index.js'
+import type { CertificateFacts } from '../request/certificate-facts.js'
+import type { Credentials } from '../request/credentials.js'
+import type { Served } from '../request/request-facts.js'
+import type { Exchange, Forward } from '../upstream/forwarding.js'
+
+/** The compiled policy with its sources: one immutable value, swapped whole at reload. */
+export interface Gate {
+  readonly policyHash: string
+  readonly served: Served
+  readonly routes: RouteIndex
+  readonly trust: ClientTrust
+  /** Token to facts, from one of the named issuers. */
+  readonly authenticate: (
+    credentials: Credentials,
+    issuers: readonly string[],
+    now: number,
+  ) => Verdict<TokenFacts> | Promise<Verdict<TokenFacts>>
+  readonly forward: Forward
+  /** Format of refusals before a route is known. */
+  readonly errors: ErrorFormat
+}
+
+/** What the process offers to every request; it outlives gates. */
+export interface House {
+  readonly log: Logger
+  readonly metrics: Metrics
+  /** Seconds since the epoch; only the composition root reads the clock. */
+  readonly now: () => number
+  /** Seconds on a clock that never goes back. */
+  readonly stopwatch: () => number
+  readonly isDraining: () => boolean
+}
+
+/** A request as the listener hands it over, with the certificate of its connection. */
+export interface Arrival extends Omit<Exchange, 'interactionId'> {
+  readonly certificate: CertificateFacts | null
+}

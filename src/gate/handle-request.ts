@@ -1,0 +1,158 @@
+import { randomUUID } from 'node:crypto'
+import { authorise, type Grant } from '../checks/authorise.js'
+import { judgeCertificate } from '../checks/certificate.js'
+import type { TokenFacts } from '../checks/token-facts.js'
+import { DENIALS, Denial, type Verdict } from '../decision/denials.js'
+import { faultFields } from '../observe/logger.js'
+import { recordRequest } from '../observe/record.js'
+import type { RouteMatch } from '../policy/route-index.js'
+import { readCredentials } from '../request/credentials.js'
+import { clientInteractionId } from '../request/interaction-id.js'
+import { type RequestFacts, readRequest } from '../request/request-facts.js'
+import type { Forwarded } from '../upstream/forwarding.js'
+import type { Arrival, Gate, House } from './gate.js'
+import { refuse } from './refuse.js'
+
+/** What became known of a request on its way, for the log: it tells of refused requests too. */
+interface Trace {
+  request: RequestFacts | null
+  match: RouteMatch | null
+  token: TokenFacts | null
+}
+
+/**
+ * The life of a request. START READING HERE.
+ * Each step returns what it proved or a Denial; the next takes the proof as its argument.
+ */
+async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): Promise<Verdict<Grant>> {
+  const request = readRequest(headOf(arrival), gate.served)
+  if (request instanceof Denial) return request
+  trace.request = request
+
+  const match = gate.routes.match(request.method, request.path)
+  if (match instanceof Denial) return match
+  trace.match = match
+  const { route } = match
+  if (arrival.upgrade !== null && route.upgrade === null)
+    return new Denial('request_malformed', 'an upgrade on a route without `upgrade: websocket`')
+
+  const credentials = route.token === null ? null : readCredentials(request.headers, request.query)
+  if (credentials instanceof Denial) return credentials
+
+  const certificate = checkCertificate(arrival, gate, now)
+  if (route.mtls && certificate === null)
+    return new Denial('certificate_missing', 'no certificate on this connection')
+  if (route.mtls && certificate instanceof Denial) return certificate
+
+  const token =
+    credentials === null || route.token === null
+      ? null
+      : await gate.authenticate(credentials, route.token.issuers, now)
+  if (token instanceof Denial) return token
+  trace.token = token
+
+  return authorise({ request, match, certificate, token, now })
+}
+
+/** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */
+export async function handleRequest(gate: Gate, house: House, arrival: Arrival): Promise<void> {
+  const started = house.stopwatch()
+  house.metrics.requestStarted()
+  const interactionId = clientInteractionId(arrival.request.rawHeaders) ?? randomUUID()
+  const trace: Trace = { request: null, match: null, token: null }
+  let decided = started
+  let result: Verdict<Forwarded> | null
+  try {
+    const grant = refuseWhileDraining(house, arrival) ?? (await decide(gate, arrival, trace, house.now()))
+    decided = house.stopwatch()
+    result = grant instanceof Denial ? grant : await gate.forward(grant, { ...arrival, interactionId })
+    if (result instanceof Denial) refuseUnlessLate(gate, arrival, trace, result, interactionId)
+  } catch (fault) {
+    house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
+    result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
+    refuseUnlessLate(gate, arrival, trace, result, interactionId)
+  }
+  record(gate, house, arrival, trace, result, { interactionId, started, decided })
+}
+
+/** Ordinary requests still finish during a drain; an upgraded connection would only be cut off at its end. */
+function refuseWhileDraining(house: House, { response, upgrade }: Arrival): Denial | null {
+  if (!house.isDraining()) return null
+  response.shouldKeepAlive = false
+  return upgrade === null ? null : new Denial('draining', 'an upgrade during shutdown')
+}
+
+/** A certificate that does not count is a reason, not an absence: a token bound to it must be refused with that reason. */
+function checkCertificate({ certificate }: Arrival, gate: Gate, now: number) {
+  return certificate === null ? null : (judgeCertificate(certificate, gate.trust, now) ?? certificate)
+}
+
+function headOf({ request }: Arrival) {
+  return {
+    method: request.method ?? '',
+    url: request.url ?? '',
+    httpVersion: request.httpVersion,
+    rawHeaders: request.rawHeaders,
+  }
+}
+
+function refuseUnlessLate(
+  gate: Gate,
+  arrival: Arrival,
+  trace: Trace,
+  denial: Denial,
+  interactionId: string,
+): void {
+  const { response } = arrival
+  // An answer that has begun cannot become a refusal; a broken connection is the only honest sign left.
+  if (response.headersSent) response.destroy()
+  else refuse(response, denial, trace.match?.route.errors ?? gate.errors, interactionId)
+}
+
+/** nginx's number for a client that left before the answer; never sent. */
+const CLIENT_CLOSED_REQUEST = 499
+
+function record(
+  gate: Gate,
+  house: House,
+  arrival: Arrival,
+  trace: Trace,
+  result: Verdict<Forwarded> | null,
+  { interactionId, started, decided }: { interactionId: string; started: number; decided: number },
+): void {
+  const denial = result instanceof Denial ? result : null
+  const forwarded = result === null || result instanceof Denial ? null : result
+  const status = denial !== null ? DENIALS[denial.code].status : (forwarded?.status ?? CLIENT_CLOSED_REQUEST)
+  const broken = forwarded === null ? (result === null ? 'aborted' : null) : forwarded.end
+  recordRequest(
+    {
+      route: trace.match?.route.id ?? null,
+      method: trace.request?.method ?? arrival.request.method ?? '',
+      path: trace.request?.path ?? null,
+      status,
+      outcome:
+        denial === null
+          ? broken === 'truncated'
+            ? 'failed'
+            : 'allowed'
+          : status >= 500
+            ? 'failed'
+            : 'denied',
+      denial,
+      broken: broken === 'complete' ? null : broken,
+      clientId: trace.token?.clientId ?? null,
+      subject: trace.token?.subject ?? null,
+      flow: trace.token?.flow ?? null,
+      thumbprint: arrival.certificate?.thumbprint ?? null,
+      clientAddress: arrival.clientAddress,
+      interactionId,
+      policyHash: gate.policyHash,
+      seconds: house.stopwatch() - started,
+      decisionSeconds: decided - started,
+      upstream: forwarded === null ? null : (trace.match?.route.upstream ?? null),
+      upstreamSeconds: forwarded === null ? null : forwarded.upstreamMs / 1000,
+    },
+    house.log,
+    house.metrics,
+  )
+}

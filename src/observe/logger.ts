@@ -1,0 +1,79 @@
+import { type DestinationStream, destination, pino } from 'pino'
+
+/** The log of the process: JSON lines. Callers pass named fields only, never objects of a request, token or library. */
+export interface Logger {
+  readonly info: (fields: Fields, message: string) => void
+  readonly warn: (fields: Fields, message: string) => void
+  readonly error: (fields: Fields, message: string) => void
+  readonly debug: (fields: Fields, message: string) => void
+  /** Whether info lines are written at all, so that the request line need not be built in vain. */
+  readonly isInfoEnabled: boolean
+  readonly setLevel: (level: string) => void
+  /** Writes out what is buffered. */
+  readonly flush: () => void
+}
+
+export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>
+
+/**
+ * A second line behind the rule that no secret is passed: these members are blanked wherever they might turn up.
+ */
+const NEVER_LOGGED = [
+  'authorization',
+  'token',
+  'access_token',
+  'client_secret',
+  'dpop',
+  'cookie',
+  'key',
+  'password',
+]
+
+/** Opens the log on stdout. Lines are buffered for a moment: one write for many requests. */
+export function openLog(level: string, sink: DestinationStream = bufferedStdout()): Logger {
+  const log = pino(
+    {
+      level,
+      base: { name: 'postern' },
+      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      formatters: { level: label => ({ level: label }) },
+      redact: { paths: NEVER_LOGGED, censor: '[redacted]' },
+    },
+    sink,
+  )
+  return {
+    info: (fields, message) => log.info(fields, message),
+    warn: (fields, message) => log.warn(fields, message),
+    error: (fields, message) => log.error(fields, message),
+    debug: (fields, message) => log.debug(fields, message),
+    get isInfoEnabled() {
+      return log.isLevelEnabled('info')
+    },
+    setLevel: next => {
+      log.level = next
+    },
+    flush: () => {
+      if ('flushSync' in sink && typeof sink.flushSync === 'function') sink.flushSync()
+    },
+  }
+}
+
+function bufferedStdout(): DestinationStream {
+  const stdout = destination({
+    fd: 1,
+    sync: false,
+    minLength: 4096,
+    maxLength: 4 * 1024 * 1024,
+    periodicFlush: 200,
+  })
+  // A reader of the log that went away (EPIPE) must not end the process.
+  stdout.on('error', () => {})
+  return stdout
+}
+
+/** What may be said of a thrown value in a log: name, message and stack of an Error, nothing else. */
+export function faultFields(fault: unknown): Fields {
+  return fault instanceof Error
+    ? { fault: fault.name, reason: fault.message, stack: fault.stack ?? '' }
+    : { fault: 'not an Error', reason: typeof fault }
+}

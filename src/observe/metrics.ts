@@ -1,0 +1,218 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+
+/** OpenTelemetry's boundaries for HTTP server durations, in seconds. */
+const REQUEST_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
+/** A decision takes tens of microseconds when the token is known and about a millisecond when it is new. */
+const DECISION_BUCKETS = [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1]
+
+/** Label of requests that matched no route: raw paths would make one time series for each probe of a scanner. */
+export const UNMATCHED = 'unmatched'
+
+const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+
+/** The method as a label: one of the known ones, or `other`. */
+export function methodLabel(method: string): string {
+  return METHODS.has(method) ? method : 'other'
+}
+
+/** The public promise of /metrics: every name with its labels and unit. docs/metrics.md is generated from it. */
+export const METRICS = {
+  requests: {
+    name: 'postern_requests_total',
+    help: 'Requests answered, by route, method, status and outcome (allowed, denied, failed).',
+    labels: ['route', 'method', 'status', 'outcome'],
+  },
+  denials: {
+    name: 'postern_denials_total',
+    help: 'Refusals by route and code of the catalogue.',
+    labels: ['route', 'code'],
+  },
+  requestDuration: {
+    name: 'postern_request_duration_seconds',
+    help: 'From the head of the request to the end of the answer.',
+    labels: ['route'],
+  },
+  decisionDuration: {
+    name: 'postern_decision_duration_seconds',
+    help: 'From the head of the request to the decision.',
+    labels: [],
+  },
+  upstreamDuration: {
+    name: 'postern_upstream_duration_seconds',
+    help: 'From forwarding to the head of the upstream answer.',
+    labels: ['upstream'],
+  },
+  inFlight: { name: 'postern_requests_in_flight', help: 'Requests being handled now.', labels: [] },
+  connections: { name: 'postern_connections', help: 'Client connections that are open now.', labels: [] },
+  tokenCache: {
+    name: 'postern_token_cache_total',
+    help: 'Look-ups of verified tokens (hit, miss).',
+    labels: ['result'],
+  },
+  keysRefresh: {
+    name: 'postern_keys_refresh_total',
+    help: 'Fetches of the keys of an issuer (success, failure).',
+    labels: ['issuer', 'result'],
+  },
+  keysLastSuccess: {
+    name: 'postern_keys_last_success_timestamp_seconds',
+    help: 'When the keys of an issuer were last fetched.',
+    labels: ['issuer'],
+  },
+  reload: {
+    name: 'postern_reload_total',
+    help: 'Reloads of the policy (success, failure).',
+    labels: ['result'],
+  },
+  reloadLastSuccess: {
+    name: 'postern_reload_last_success_timestamp_seconds',
+    help: 'When a policy was last taken into use.',
+    labels: [],
+  },
+  policyInfo: {
+    name: 'postern_policy_info',
+    help: '1 for the policy in use, by its hash.',
+    labels: ['hash'],
+  },
+  certificateExpiry: {
+    name: 'postern_certificate_expiry_timestamp_seconds',
+    help: 'notAfter of each server certificate.',
+    labels: ['name'],
+  },
+  crlNextUpdate: {
+    name: 'postern_crl_next_update_timestamp_seconds',
+    help: 'nextUpdate of each certificate revocation list.',
+    labels: ['name'],
+  },
+  buildInfo: {
+    name: 'postern_build_info',
+    help: '1, by version of Postern and of Node.',
+    labels: ['version', 'node'],
+  },
+} as const satisfies Record<string, { name: string; help: string; labels: readonly string[] }>
+
+export type Outcome = 'allowed' | 'denied' | 'failed'
+
+/** What one request adds to the counters. Durations in seconds; null where the request did not get so far. */
+export interface RequestMeasures {
+  readonly route: string
+  readonly method: string
+  readonly status: number
+  readonly outcome: Outcome
+  readonly code: string | null
+  readonly seconds: number
+  readonly decisionSeconds: number
+  readonly upstream: string | null
+  readonly upstreamSeconds: number | null
+}
+
+/** All meters of the process, on a registry of their own. */
+export class Metrics {
+  readonly #registry = new Registry()
+  readonly #requests = this.#counter('requests')
+  readonly #denials = this.#counter('denials')
+  readonly #requestDuration = this.#histogram('requestDuration', REQUEST_BUCKETS)
+  readonly #decisionDuration = this.#histogram('decisionDuration', DECISION_BUCKETS)
+  readonly #upstreamDuration = this.#histogram('upstreamDuration', REQUEST_BUCKETS)
+  readonly #inFlight = this.#gauge('inFlight')
+  readonly #connections = this.#gauge('connections')
+  readonly #tokenCache = this.#counter('tokenCache')
+  readonly #keysRefresh = this.#counter('keysRefresh')
+  readonly #keysLastSuccess = this.#gauge('keysLastSuccess')
+  readonly #reload = this.#counter('reload')
+  readonly #reloadLastSuccess = this.#gauge('reloadLastSuccess')
+  readonly #policyInfo = this.#gauge('policyInfo')
+  readonly #certificateExpiry = this.#gauge('certificateExpiry')
+  readonly #crlNextUpdate = this.#gauge('crlNextUpdate')
+
+  constructor(version: string) {
+    this.#gauge('buildInfo').set({ version, node: process.version }, 1)
+    collectDefaultMetrics({ register: this.#registry })
+    // promtool refuses these three names of prom-client: gauges that end in _total.
+    for (const name of [
+      'nodejs_active_handles_total',
+      'nodejs_active_requests_total',
+      'nodejs_active_resources_total',
+    ])
+      this.#registry.removeSingleMetric(name)
+  }
+
+  /** The text of /metrics and its media type. */
+  async expose(): Promise<{ readonly text: string; readonly contentType: string }> {
+    return { text: await this.#registry.metrics(), contentType: this.#registry.contentType }
+  }
+
+  requestStarted(): void {
+    this.#inFlight.inc()
+  }
+
+  requestEnded(measures: RequestMeasures): void {
+    const { route, status, outcome, code, upstream, upstreamSeconds } = measures
+    this.#inFlight.dec()
+    this.#requests.inc({ route, method: methodLabel(measures.method), status: String(status), outcome })
+    if (code !== null) this.#denials.inc({ route, code })
+    this.#requestDuration.observe({ route }, measures.seconds)
+    this.#decisionDuration.observe(measures.decisionSeconds)
+    if (upstream !== null && upstreamSeconds !== null)
+      this.#upstreamDuration.observe({ upstream }, upstreamSeconds)
+  }
+
+  /** A refusal of bytes that never became a request. */
+  malformedRequest(status: number, code: string): void {
+    this.#requests.inc({ route: UNMATCHED, method: 'other', status: String(status), outcome: 'denied' })
+    this.#denials.inc({ route: UNMATCHED, code })
+  }
+
+  connectionOpened(): void {
+    this.#connections.inc()
+  }
+
+  connectionClosed(): void {
+    this.#connections.dec()
+  }
+
+  tokenCache(result: 'hit' | 'miss'): void {
+    this.#tokenCache.inc({ result })
+  }
+
+  keysRefresh(issuer: string, result: 'success' | 'failure', now: number): void {
+    this.#keysRefresh.inc({ issuer, result })
+    if (result === 'success') this.#keysLastSuccess.set({ issuer }, now)
+  }
+
+  /** @param now seconds since the epoch */
+  reloaded(result: 'success' | 'failure', now: number): void {
+    this.#reload.inc({ result })
+    if (result === 'success') this.#reloadLastSuccess.set(now)
+  }
+
+  /** What the policy in use is made of; replaces what the one before it said. */
+  policyInUse(
+    hash: string,
+    certificates: readonly { readonly name: string; readonly notAfter: number }[],
+    lists: readonly { readonly name: string; readonly nextUpdate: number | null }[],
+  ): void {
+    for (const gauge of [this.#policyInfo, this.#certificateExpiry, this.#crlNextUpdate]) gauge.reset()
+    this.#policyInfo.set({ hash }, 1)
+    for (const { name, notAfter } of certificates) this.#certificateExpiry.set({ name }, notAfter)
+    for (const { name, nextUpdate } of lists)
+      if (nextUpdate !== null) this.#crlNextUpdate.set({ name }, nextUpdate)
+  }
+
+  #counter(key: keyof typeof METRICS): Counter {
+    return new Counter(this.#options(key))
+  }
+
+  #gauge(key: keyof typeof METRICS): Gauge {
+    return new Gauge(this.#options(key))
+  }
+
+  #histogram(key: keyof typeof METRICS, buckets: number[]): Histogram {
+    return new Histogram({ ...this.#options(key), buckets })
+  }
+
+  #options(key: keyof typeof METRICS) {
+    const { name, help, labels } = METRICS[key]
+    return { name, help, labelNames: [...labels], registers: [this.#registry] }
+  }
+}

@@ -1,0 +1,68 @@
+import { createHash } from 'node:crypto'
+import type { Denial } from '../decision/denials.js'
+import type { Fields, Logger } from './logger.js'
+import { type Metrics, type Outcome, UNMATCHED } from './metrics.js'
+
+/** The story of one request, told once it has ended. Null where the request did not get so far. */
+export interface RequestRecord {
+  readonly route: string | null
+  readonly method: string
+  /** Canonical path without query; null when the path had no single reading. */
+  readonly path: string | null
+  readonly status: number
+  readonly outcome: Outcome
+  readonly denial: Denial | null
+  /** `truncated` or `aborted` answers; null for complete ones. */
+  readonly broken: string | null
+  readonly clientId: string | null
+  readonly subject: string | null
+  readonly flow: string | null
+  /** x5t#S256 of the client certificate. */
+  readonly thumbprint: string | null
+  readonly clientAddress: string
+  readonly interactionId: string
+  readonly policyHash: string
+  readonly seconds: number
+  readonly decisionSeconds: number
+  readonly upstream: string | null
+  readonly upstreamSeconds: number | null
+}
+
+/** One log line and one set of counters for a request, on every road. */
+export function recordRequest(record: RequestRecord, log: Logger, metrics: Metrics): void {
+  metrics.requestEnded({ ...record, route: record.route ?? UNMATCHED, code: record.denial?.code ?? null })
+  if (log.isInfoEnabled) log.info(lineOf(record), 'request')
+}
+
+function lineOf(record: RequestRecord): Fields {
+  return {
+    route: record.route,
+    method: record.method,
+    path: record.path,
+    status: record.status,
+    outcome: record.outcome,
+    code: record.denial?.code,
+    detail: record.denial?.detail,
+    broken: record.broken ?? undefined,
+    clientId: record.clientId,
+    subject: record.subject === null ? null : shortHash(record.subject),
+    flow: record.flow,
+    certificate: record.thumbprint?.slice(0, 12) ?? null,
+    clientAddress: record.clientAddress,
+    interactionId: record.interactionId,
+    policy: record.policyHash.slice(0, 12),
+    ms: milliseconds(record.seconds),
+    decisionMs: milliseconds(record.decisionSeconds),
+    upstream: record.upstream,
+    upstreamMs: record.upstreamSeconds === null ? null : milliseconds(record.upstreamSeconds),
+  }
+}
+
+/** Tells two subjects apart in the log without naming a person. */
+function shortHash(text: string): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, 16)
+}
+
+function milliseconds(seconds: number): number {
+  return Math.round(seconds * 1e6) / 1e3
+}

@@ -1,0 +1,110 @@
+import { createHash, X509Certificate } from 'node:crypto'
+import type { TLSSocket } from 'node:tls'
+import type { ClientTrust, Revocations } from '../checks/trust.js'
+import type { ClientTrustSettings } from '../config/settings.js'
+import { type CertificateFacts, type ChainLink, certificateFacts } from '../request/certificate-facts.js'
+
+/** Longer chains are no chains. */
+const MAX_CHAIN = 8
+
+/** The trust of one gate, and how it reads the peer of a TLS connection. */
+export interface TrustBundle {
+  readonly trust: ClientTrust
+  readonly readPeer: (socket: TLSSocket) => CertificateFacts | null
+}
+
+/** Compiles the settings of client certificates: authorities, and revocation lists by the authority that signed them. */
+export function trustBundle(settings: ClientTrustSettings): TrustBundle {
+  const authorities = settings.ca.map(pem => new X509Certificate(pem))
+  const trust: ClientTrust = {
+    mode: settings.trust,
+    id: createHash('sha256')
+      .update(JSON.stringify([settings.trust, ...settings.ca]))
+      .digest('hex'),
+    revocations: revocationsOf(settings, authorities),
+    onExpiredCrl: settings.onExpiredCrl,
+  }
+  return { trust, readPeer: socket => readPeer(socket, authorities, trust.id) }
+}
+
+function revocationsOf(
+  { crl }: ClientTrustSettings,
+  authorities: readonly X509Certificate[],
+): ReadonlyMap<string, Revocations> | null {
+  if (crl === null) return null
+  const revocations = new Map<string, Revocations>()
+  for (const { list } of crl)
+    for (const authority of authorities) {
+      if (!list.isSignedBy(authority)) continue
+      const fingerprint = fingerprintOf(authority)
+      const other = revocations.get(fingerprint)
+      // Of two lists of one authority the newer one holds.
+      if (other === undefined || (list.nextUpdate ?? 0) >= (other.nextUpdate ?? 0))
+        revocations.set(fingerprint, { serials: list.revoked, nextUpdate: list.nextUpdate })
+    }
+  return revocations
+}
+
+/**
+ * The certificate that the peer proved to hold, or null.
+ * `authorized` alone is never trusted: Node reports true for a resumed TLS 1.3 session that never had a certificate
+ * (nodejs/node#35317). Tickets are off, and should a session be resumed all the same it counts as one without.
+ */
+function readPeer(
+  socket: TLSSocket,
+  authorities: readonly X509Certificate[],
+  trustId: string,
+): CertificateFacts | null {
+  if (socket.isSessionReused()) return null
+  const certificate = socket.getPeerX509Certificate()
+  if (certificate === undefined || certificate.raw.length === 0) return null
+  const verified = socket.authorized && !socket.authorizationError
+  return certificateFacts(certificate, {
+    // Node types the error as Error; it is OpenSSL's name as a string.
+    chainError: verified ? null : String(socket.authorizationError ?? 'UNVERIFIED'),
+    trustId,
+    chain: chainOf(certificate, authorities),
+  })
+}
+
+/**
+ * The facts of a certificate that somebody has on file, judged without a handshake: for `explain`. The chain counts as
+ * verified when the bundle itself proves it up to a root; OpenSSL, which judges the live path, looks at more.
+ */
+export function certificateAsPresented(
+  certificate: X509Certificate,
+  { trust }: TrustBundle,
+  settings: ClientTrustSettings,
+): CertificateFacts {
+  const chain = chainOf(
+    certificate,
+    settings.ca.map(pem => new X509Certificate(pem)),
+  )
+  return certificateFacts(certificate, {
+    chainError: chain.length > 0 ? null : 'NOT_SIGNED_BY_THE_BUNDLE',
+    trustId: trust.id,
+    chain,
+  })
+}
+
+/** The chain as far as the bundle itself can prove it; what a peer sends besides its leaf proves nothing here. */
+function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[]): readonly ChainLink[] {
+  const chain: ChainLink[] = []
+  let subject = leaf
+  while (chain.length < MAX_CHAIN) {
+    const authority = authorities.find(candidate => isIssuedBy(subject, candidate))
+    if (authority === undefined) break
+    chain.push({ authority: fingerprintOf(authority), serial: subject.serialNumber })
+    if (isIssuedBy(authority, authority)) break
+    subject = authority
+  }
+  return chain
+}
+
+function isIssuedBy(subject: X509Certificate, authority: X509Certificate): boolean {
+  return subject.checkIssued(authority) && subject.verify(authority.publicKey)
+}
+
+function fingerprintOf(certificate: X509Certificate): string {
+  return certificate.fingerprint256.replaceAll(':', '')
+}

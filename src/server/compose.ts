@@ -1,0 +1,78 @@
+import type { Configuration, UpstreamSettings } from '../config/settings.js'
+import type { Gate, House } from '../gate/gate.js'
+import { createAuthenticator } from '../sources/authenticate-token.js'
+import type { SourceMeter } from '../sources/token-source.js'
+import type { ForwardingEngine } from '../upstream/forwarding.js'
+import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
+import { type TrustBundle, trustBundle } from './client-trust.js'
+import { type TlsContexts, tlsContexts } from './tls-options.js'
+import { closeReplacedSources, type SourcesByIssuer, startNewSources, tokenSources } from './token-sources.js'
+
+/** Everything that one configuration became. One immutable value: a reload builds another and swaps the reference. */
+export interface Running {
+  readonly configuration: Configuration
+  readonly gate: Gate
+  readonly bundle: TrustBundle
+  readonly tls: TlsContexts
+  readonly sources: SourcesByIssuer
+  readonly engine: ForwardingEngine
+}
+
+/**
+ * Builds a gate with its edges; the only file that knows every edge. Parts whose settings have not changed are taken
+ * over from `before`, so that caches, key sets and upstream connections survive a reload. Throws, leaving `before` as
+ * it was, when OpenSSL refuses what the settings ask for.
+ * @param via pseudonym of this process for the Via header
+ */
+export function compose(
+  configuration: Configuration,
+  before: Running | null,
+  house: House,
+  via: string,
+): Running {
+  const { settings, routes, hash } = configuration
+  const tls = tlsContexts(settings.server.tls)
+  const bundle = trustBundle(settings.server.tls.clients)
+  const sources = tokenSources(settings.issuers, before?.sources ?? new Map(), meterOf(house))
+  const engine = engineOf(configuration, before, via)
+  const gate: Gate = {
+    policyHash: hash,
+    served: { hosts: new Set(settings.server.publicOrigins.map(origin => new URL(origin).host)), via },
+    routes,
+    trust: bundle.trust,
+    authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
+    forward: engine.forward,
+    errors: settings.errors,
+  }
+  return { configuration, gate, bundle, tls, sources, engine }
+}
+
+/** Starts what is new and ends what is replaced; called once the new value is in use. */
+export function takeOver(running: Running, before: Running | null): void {
+  startNewSources(running.sources, before?.sources ?? new Map())
+  if (before === null) return
+  closeReplacedSources(running.sources, before.sources)
+  if (before.engine !== running.engine) before.engine.close()
+}
+
+function engineOf({ settings }: Configuration, before: Running | null, via: string): ForwardingEngine {
+  const upstreams: readonly UpstreamSettings[] = [...settings.upstreams.values()]
+  const { bodyBytes } = settings.server.limits
+  const old = before?.configuration.settings
+  const same =
+    old !== undefined &&
+    old.server.limits.bodyBytes === bodyBytes &&
+    JSON.stringify([...old.upstreams.values()]) === JSON.stringify(upstreams)
+  return same && before !== null ? before.engine : createHttpProxyEngine({ upstreams, via, bodyBytes })
+}
+
+function meterOf({ metrics, log, now }: House): SourceMeter {
+  return {
+    tokenCache: result => metrics.tokenCache(result),
+    keysRefresh: (issuer, result, detail) => {
+      metrics.keysRefresh(issuer, result, now())
+      if (result === 'failure') log.warn({ issuer, detail }, 'keys could not be fetched')
+      else log.debug({ issuer, detail }, 'keys fetched')
+    },
+  }
+}

@@ -1,0 +1,234 @@
+import { randomUUID } from 'node:crypto'
+import { type IncomingMessage, ServerResponse } from 'node:http'
+import { createServer, type Server } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
+import type { Limits } from '../config/settings.js'
+import { DENIALS, Denial, type DenialCode } from '../decision/denials.js'
+import type { House } from '../gate/gate.js'
+import { handleRequest } from '../gate/handle-request.js'
+import { refuseRaw } from '../gate/refuse.js'
+import type { CertificateFacts } from '../request/certificate-facts.js'
+import type { Running } from './compose.js'
+
+/** How often Node looks for connections that are past their time, in milliseconds. */
+const TIMEOUT_CHECK_MS = 1000
+const HANDSHAKE_TIMEOUT_MS = 10_000
+/** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
+const REQUESTS_PER_CONNECTION = 100_000
+
+/** What the listener remembers of a connection. */
+interface Connection {
+  readonly certificate: CertificateFacts | null
+  readonly trustId: string
+  /** Requests being handled. */
+  inFlight: number
+  /** The one that arrived last. */
+  latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null
+}
+
+/** The public TLS listener. */
+export interface Listener {
+  readonly address: () => AddressInfo
+  readonly listen: (host: string, port: number) => Promise<void>
+  /** Takes the certificates and trust of the gate in use; ends idle connections that an older trust has judged. */
+  readonly trustChanged: () => void
+  /** Stops accepting, ends idle connections; the rest end with their present answer. */
+  readonly stopAccepting: () => void
+  /** Connections that are open. */
+  readonly connections: () => number
+  /** Ends every connection at once. */
+  readonly destroy: () => void
+}
+
+/**
+ * Accepts TLS connections and hands requests to the gate in use. Client certificates are asked for on every connection
+ * and demanded by routes: a token shows only after the handshake whether one was needed (RFC 8705 section 3).
+ * @param running the gate in use, read anew for each request
+ */
+export function createListener(running: () => Running, house: House, limits: Limits): Listener {
+  const connections = new Map<Duplex, Connection>()
+  const server = createServer({
+    ...running().tls.options,
+    requestCert: true,
+    rejectUnauthorized: false, // a refusal over HTTP can be diagnosed, a TLS alert cannot (REQUIREMENTS MT-10)
+    ALPNProtocols: ['http/1.1'],
+    SNICallback: (name, done) => done(null, running().tls.forServerName(name)),
+    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    maxHeaderSize: limits.headerBytes,
+    headersTimeout: limits.headersTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
+    connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    requireHostHeader: false, // readRequest says it with our own answer
+    insecureHTTPParser: false,
+    noDelay: true,
+  })
+  server.maxConnections = limits.connections
+  server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION
+  // Node silently drops fields beyond a count, which could hide a second Authorization; bytes are bounded instead.
+  server.maxHeadersCount = 0
+  server.timeout = 0
+
+  server.on('secureConnection', (socket: TLSSocket) => {
+    socket.disableRenegotiation()
+    const { bundle } = running()
+    connections.set(socket, {
+      certificate: bundle.readPeer(socket),
+      trustId: bundle.trust.id,
+      inFlight: 0,
+      latest: null,
+    })
+    house.metrics.connectionOpened()
+    socket.once('close', () => {
+      connections.delete(socket)
+      house.metrics.connectionClosed()
+    })
+  })
+  server.on('request', (request, response) => void serve(request, response, null))
+  server.on('checkContinue', (request, response) => void serve(request, response, null))
+  server.on('checkExpectation', (request, response) => void serve(request, response, null))
+  server.on('upgrade', (request, socket, head) => void serveDetached(request, socket, head, true))
+  server.on('connect', (request, socket, head) => void serveDetached(request, socket, head, false))
+  server.on('clientError', (error, socket) => refuseMalformed(error, socket))
+  server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
+    house.log.debug(
+      { reason: error.code ?? error.message, clientAddress: socket.remoteAddress ?? '' },
+      'TLS handshake failed',
+    )
+    socket.destroy()
+  })
+
+  async function serve(
+    request: IncomingMessage,
+    response: ServerResponse,
+    upgrade: { socket: Duplex; head: Buffer } | null,
+  ): Promise<void> {
+    const connection = connections.get(request.socket)
+    if (connection !== undefined) {
+      connection.inFlight += 1
+      connection.latest = { request, response }
+    }
+    // Read at once: the address is gone when the client is.
+    const clientAddress = request.socket.remoteAddress ?? ''
+    const { gate } = running()
+    response.on('error', () => {}) // the client left; handleRequest notices by itself
+    await handleRequest(gate, house, {
+      request,
+      response,
+      upgrade,
+      clientAddress,
+      certificate: connection?.certificate ?? null,
+    })
+    if (connection === undefined) return
+    connection.inFlight -= 1
+    if (connection.inFlight === 0 && isStale(connection)) endAfterAnswer(request.socket, response)
+  }
+
+  /** Requests for which node:http gives up the connection: the refusal goes through a response of our own. */
+  async function serveDetached(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    upgrades: boolean,
+  ): Promise<void> {
+    socket.on('error', () => socket.destroy())
+    const response = new ServerResponse(request)
+    response.shouldKeepAlive = false
+    response.assignSocket(socket as TLSSocket)
+    response.on('finish', () => {
+      response.detachSocket(socket as TLSSocket)
+      socket.end()
+    })
+    await serve(request, response, upgrades ? { socket, head } : null)
+  }
+
+  function isStale(connection: Connection): boolean {
+    return connection.trustId !== running().bundle.trust.id || house.isDraining()
+  }
+
+  function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
+    const connection = connections.get(socket)
+    if (!socket.writable || error.code === 'ECONNRESET' || error.code === 'EPIPE') {
+      socket.destroy()
+      return
+    }
+    const denial = new Denial(codeOf(error), error.code ?? error.message)
+    house.metrics.malformedRequest(DENIALS[denial.code].status, denial.code)
+    const interactionId = randomUUID()
+    const clientAddress = (socket as TLSSocket).remoteAddress ?? ''
+    house.log.info(
+      {
+        route: null,
+        status: DENIALS[denial.code].status,
+        outcome: 'denied',
+        code: denial.code,
+        detail: denial.detail,
+        clientAddress,
+        interactionId,
+      },
+      'request',
+    )
+    if (connection !== undefined && !isNext(connection)) socket.destroy()
+    else refuseRaw(socket, denial, interactionId, new Date(house.now() * 1000))
+  }
+
+  return {
+    address: () => server.address() as AddressInfo,
+    listen: (host, port) => listen(server, host, port),
+    trustChanged: () => {
+      server.setSecureContext(running().tls.options)
+      endIdle(connections, connection => isStale(connection))
+    },
+    stopAccepting: () => {
+      server.close()
+      endIdle(connections, () => true)
+    },
+    connections: () => connections.size,
+    destroy: () => server.closeAllConnections(),
+  }
+}
+
+/**
+ * Whether a status line written now would be read as the answer to the malformed bytes: nothing else is being answered,
+ * or the bytes are the body of the one request whose answer has not begun.
+ */
+function isNext({ inFlight, latest }: Connection): boolean {
+  if (inFlight === 0 || latest === null) return true
+  return inFlight === 1 && !latest.request.complete && !latest.response.headersSent
+}
+
+function codeOf(error: NodeJS.ErrnoException): DenialCode {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return 'header_too_large'
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 'request_timeout'
+    default:
+      return 'request_malformed'
+  }
+}
+
+function endIdle(
+  connections: ReadonlyMap<Duplex, Connection>,
+  which: (connection: Connection) => boolean,
+): void {
+  for (const [socket, connection] of connections)
+    if (connection.inFlight === 0 && which(connection)) socket.end()
+}
+
+function endAfterAnswer(socket: Duplex, response: ServerResponse): void {
+  if (response.writableFinished) socket.end()
+  else response.once('finish', () => socket.end())
+}
+
+function listen(server: Server, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, host, () => {
+      server.off('error', reject)
+      resolve()
+    })
+  })
+}

@@ -1,0 +1,23 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from '../observe/logger.js'
+import type { Listener } from './listener.js'
+
+/** Load balancers need a moment to see that this instance is unready before it stops accepting. Milliseconds. */
+const NOTICE_MS = 2_000
+/** Requests that take longer are cut off; below the 30 s after which Kubernetes kills. Milliseconds. */
+const DEADLINE_MS = 25_000
+const LOOK_MS = 50
+
+/**
+ * Drains: unready first (the caller's `isDraining` is already true), then no new connections, then the end of what is
+ * in flight. Resolves when no connection is left or the deadline has passed.
+ */
+export async function drain(listener: Listener, log: Logger): Promise<void> {
+  log.info({ connections: listener.connections() }, 'draining')
+  if (listener.connections() > 0) await sleep(NOTICE_MS)
+  listener.stopAccepting()
+  for (let waited = 0; listener.connections() > 0 && waited < DEADLINE_MS; waited += LOOK_MS)
+    await sleep(LOOK_MS)
+  if (listener.connections() > 0) log.warn({ connections: listener.connections() }, 'cut off at the deadline')
+  listener.destroy()
+}

@@ -1,0 +1,150 @@
+import { randomBytes } from 'node:crypto'
+import { loadConfiguration } from '../config/load.js'
+import { formatProblem, type Problem } from '../config/problem.js'
+import type { Address, Configuration } from '../config/settings.js'
+import type { House } from '../gate/gate.js'
+import { type Logger, openLog } from '../observe/logger.js'
+import { Metrics } from '../observe/metrics.js'
+import { type Condition, createAdminServer } from './admin.js'
+import { compose, type Running, takeOver } from './compose.js'
+import { createListener } from './listener.js'
+import { createReload, type Reload } from './reload.js'
+import { drain } from './shutdown.js'
+import { watchFiles } from './watch-files.js'
+
+/** The process at work. */
+export interface Server {
+  readonly address: Address
+  readonly admin: Address
+  readonly log: Logger
+  readonly reload: Reload
+  /** Drains and ends everything. Resolves when nothing is left. */
+  readonly stop: () => Promise<void>
+}
+
+/**
+ * Loads the policy and starts the sidecar. Returns the problems instead when the policy has any; rejects when a port
+ * cannot be had or OpenSSL refuses a certificate.
+ */
+export async function startServer(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+  version: string,
+): Promise<Server | readonly Problem[]> {
+  const loaded = await loadConfiguration(file, environment)
+  if (!('settings' in loaded)) return loaded
+  const { settings } = loaded
+  const log = openLog(settings.log.level)
+  const metrics = new Metrics(version)
+  let draining = false
+  const house: House = {
+    log,
+    metrics,
+    now: () => Date.now() / 1000,
+    stopwatch: () => performance.now() / 1000,
+    isDraining: () => draining,
+  }
+  const via = `postern-${randomBytes(4).toString('hex')}`
+
+  let running = compose(loaded, null, house, via)
+  const listener = createListener(() => running, house, settings.server.limits)
+  const reload = createReload({
+    load: () => loadConfiguration(file, environment),
+    use: configuration => use(configuration),
+    hashInUse: () => running.configuration.hash,
+    log,
+    metrics,
+    now: house.now,
+  })
+  const admin = createAdminServer({
+    metrics,
+    conditions: () => conditionsOf(running, draining),
+    reload: () => reload('admin'),
+  })
+  const watch = watchFiles(loaded.files, () => void reload('file'))
+
+  function use(configuration: Configuration): void {
+    const before = running
+    running = compose(configuration, before, house, via)
+    takeOver(running, before)
+    listener.trustChanged()
+    watch.files(configuration.files)
+    log.setLevel(configuration.settings.log.level)
+    announce(running, house)
+    warnOfRestart(before.configuration, configuration, log)
+  }
+
+  try {
+    await listener.listen(settings.server.listen.host, settings.server.listen.port)
+    await admin.listen(settings.admin.host, settings.admin.port)
+  } catch (error) {
+    watch.close()
+    listener.destroy()
+    listener.stopAccepting()
+    admin.close()
+    throw error
+  }
+  takeOver(running, null)
+  metrics.reloaded('success', house.now())
+  announce(running, house)
+  return {
+    address: addressOf(listener.address()),
+    admin: addressOf(admin.address()),
+    log,
+    reload,
+    stop: async () => {
+      draining = true
+      watch.close()
+      await drain(listener, log)
+      for (const { tokens } of running.sources.values()) tokens.close()
+      running.engine.close()
+      admin.close()
+      log.info({}, 'stopped')
+      log.flush()
+    },
+  }
+}
+
+function addressOf({ address, port }: { address: string; port: number }): Address {
+  return { host: address, port }
+}
+
+/** Says what policy is in use, in metrics and log. */
+function announce(
+  { configuration: { settings, hash, routes, warnings } }: Running,
+  { metrics, log }: House,
+): void {
+  const { certificates, clients } = settings.server.tls
+  metrics.policyInUse(
+    hash,
+    certificates,
+    (clients.crl ?? []).map(({ name, list }) => ({ name, nextUpdate: list.nextUpdate })),
+  )
+  log.info(
+    { policy: hash.slice(0, 12), routes: routes.routes.length, profile: settings.server.tls.profile },
+    'policy in use',
+  )
+  for (const warning of warnings) log.warn({ problem: formatProblem(warning) }, 'policy warning')
+}
+
+/** Settings that a reload cannot change are said, not ignored in silence. */
+function warnOfRestart(before: Configuration, after: Configuration, log: Logger): void {
+  const fixed = ({ settings }: Configuration) => [
+    settings.server.listen,
+    settings.admin,
+    settings.server.limits,
+  ]
+  if (JSON.stringify(fixed(before)) !== JSON.stringify(fixed(after)))
+    log.warn({}, 'server.listen, server.limits and admin.listen take effect at the next start')
+}
+
+function conditionsOf({ sources }: Running, draining: boolean): readonly Condition[] {
+  return [
+    { name: 'accepting', ok: !draining, detail: 'draining' },
+    ...[...sources].map(([name, { tokens }]) => ({
+      name: `keys ${name}`,
+      ok: tokens.isReady(),
+      detail: 'the keys of the issuer were never had',
+    })),
+  ]
+}

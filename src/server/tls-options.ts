@@ -1,0 +1,87 @@
+import { constants } from 'node:crypto'
+import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
+import type { ServerCertificate, TlsProfile, TlsSettings } from '../config/settings.js'
+
+const TLS13 = ['TLS_AES_128_GCM_SHA256', 'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256']
+const RSA_GCM = ['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES256-GCM-SHA384']
+const ECDSA_GCM = ['ECDHE-ECDSA-AES128-GCM-SHA256', 'ECDHE-ECDSA-AES256-GCM-SHA384']
+const CHACHA = ['ECDHE-RSA-CHACHA20-POLY1305', 'ECDHE-ECDSA-CHACHA20-POLY1305']
+
+/**
+ * TLS 1.2 suites by profile: FAPI 1.0 Part 2 section 8.5 (without its DHE pair, which the conformance suite warns
+ * of), FAPI 2.0 section 5.2.2 with RFC 9325 section 4.2. The TLS 1.3 suites are all recommended.
+ */
+const SUITES: Readonly<Record<TlsProfile, readonly string[]>> = {
+  'fapi1-advanced': RSA_GCM,
+  fapi2: [...RSA_GCM, ...ECDSA_GCM],
+  compatible: [...RSA_GCM, ...ECDSA_GCM, ...CHACHA],
+}
+
+/** Signature algorithms for handshakes and client chains; SHA-1 is not among them (RFC 9325 section 4.1). */
+const SIGNATURES = [
+  'ecdsa_secp256r1_sha256',
+  'ecdsa_secp384r1_sha384',
+  'ecdsa_secp521r1_sha512',
+  'ed25519',
+  'rsa_pss_rsae_sha256',
+  'rsa_pss_rsae_sha384',
+  'rsa_pss_rsae_sha512',
+  'rsa_pss_pss_sha256',
+  'rsa_pss_pss_sha384',
+  'rsa_pss_pss_sha512',
+  'rsa_pkcs1_sha256',
+  'rsa_pkcs1_sha384',
+  'rsa_pkcs1_sha512',
+]
+
+/** Server certificates as TLS contexts. */
+export interface TlsContexts {
+  /** Options of the context for clients whose SNI names no certificate; for `https.createServer` and `setSecureContext`. */
+  readonly options: SecureContextOptions
+  /** The context for a server name, or undefined for the default one. */
+  readonly forServerName: (name: string) => SecureContext | undefined
+}
+
+/** Compiles the TLS settings. Throws when OpenSSL refuses a certificate, such as one of a weak key. */
+export function tlsContexts(settings: TlsSettings): TlsContexts {
+  const [first, ...others] = settings.certificates
+  if (first === undefined) throw new Error('no server certificate')
+  const options = contextOptions(settings, first)
+  const named = others.map(certificate => ({
+    names: certificate.dnsNames,
+    context: createSecureContext(contextOptions(settings, certificate)),
+  }))
+  const isFirst = (name: string) => first.dnsNames.some(pattern => nameMatches(pattern, name))
+  return {
+    options,
+    forServerName: name => {
+      const wanted = name.toLowerCase()
+      if (isFirst(wanted)) return undefined
+      return named.find(({ names }) => names.some(pattern => nameMatches(pattern, wanted)))?.context
+    },
+  }
+}
+
+function contextOptions(settings: TlsSettings, { cert, key }: ServerCertificate): SecureContextOptions {
+  return {
+    cert,
+    key,
+    // Always set, if only to nothing: without `ca` Node would trust every public CA (REQUIREMENTS TLS-20).
+    ca: [...settings.clients.ca],
+    minVersion: 'TLSv1.2',
+    // Level 2 makes OpenSSL refuse keys below 112 bits of strength and SHA-1 in client chains.
+    ciphers: [...TLS13, ...SUITES[settings.profile], '@SECLEVEL=2'].join(':'),
+    honorCipherOrder: true,
+    ecdhCurve: 'X25519:P-256:P-384',
+    sigalgs: SIGNATURES.join(':'),
+    // No tickets: a resumed session is not verified again, and may never have had a certificate (REQUIREMENTS TLS-12).
+    secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
+  }
+}
+
+/** RFC 9525 section 6.3: a wildcard is a whole first label. */
+function nameMatches(pattern: string, name: string): boolean {
+  if (!pattern.startsWith('*.')) return pattern === name
+  const dot = name.indexOf('.')
+  return dot > 0 && name.slice(dot) === pattern.slice(1)
+}

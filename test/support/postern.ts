@@ -1,0 +1,335 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { request as httpRequest } from 'node:http'
+import { request as httpsRequest, type RequestOptions } from 'node:https'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Authority, createAuthority, type Issued } from './pki.js'
+import { createTokenIssuer, type TokenIssuer } from './token-issuer.js'
+
+/** The name that test policies serve; clients connect to 127.0.0.1 and say this name in SNI and Host. */
+export const HOST = 'api.bank.example'
+const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'dist', 'main.js')
+const START_DEADLINE_MS = 20_000
+
+/** Who issues what in a test: authorities, a server certificate, two clients and a token issuer on loopback. */
+export interface World {
+  readonly serverCa: Authority
+  readonly server: Issued
+  readonly clientCa: Authority
+  readonly client: Issued
+  readonly otherClient: Issued
+  readonly issuer: TokenIssuer
+  readonly directory: string
+  /** Writes a file into the directory of the policy and returns its path. */
+  readonly write: (name: string, text: string) => string
+  readonly close: () => Promise<void>
+}
+
+/** Makes the certificates (an RSA server as FAPI 1.0 wants it) and starts the token issuer. */
+export async function createWorld(): Promise<World> {
+  const directory = mkdtempSync(join(tmpdir(), 'postern-test-'))
+  const [serverCa, clientCa, issuer] = await Promise.all([
+    createAuthority('Test server CA'),
+    createAuthority('Test client CA'),
+    createTokenIssuer({ audience: `https://${HOST}` }),
+  ])
+  const [server, client, otherClient] = await Promise.all([
+    serverCa.issue({
+      commonName: HOST,
+      sanDns: [HOST],
+      key: 'rsa-2048',
+      extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'],
+    }),
+    clientCa.issue({ commonName: 'client-a' }),
+    clientCa.issue({ commonName: 'client-b' }),
+  ])
+  const write = (name: string, text: string) => {
+    const path = join(directory, name)
+    writeFileSync(path, text)
+    return path
+  }
+  write('server.pem', server.certificatePem)
+  write('server.key', server.keyPem)
+  write('client-ca.pem', clientCa.certificatePem)
+  if (issuer.caPem !== null) write('issuer-ca.pem', issuer.caPem)
+  return {
+    serverCa,
+    server,
+    clientCa,
+    client,
+    otherClient,
+    issuer,
+    directory,
+    write,
+    close: async () => {
+      await issuer.close()
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+/** Parts of a test policy that differ from the usual; each is YAML at the indentation where it belongs. */
+export interface PolicyParts {
+  readonly upstream: string
+  readonly profile?: string
+  /** Flow-style YAML of server.tls.clients. */
+  readonly clients?: string
+  readonly limits?: string
+  /** More members of the issuer, flow-style: `clockSkew: 10s, maxLifetime: 15m`. */
+  readonly issuer?: string
+  readonly keys?: string
+  readonly upstreamMore?: string
+  readonly certificates?: string
+  /** Members of `apis:`. Default: one API with a route of each kind. */
+  readonly apis?: string
+}
+
+/** Routes of every kind: both flows, both securities, public, WebSocket, rest template, problem+json. */
+export const USUAL_APIS = `
+  - name: Accounts
+    base: /accounts
+    security: [mtls, oauth2]
+    flow: authorization_code
+    routes:
+      GET /{accountId}: { scopes: { any: [basic, detailed] } }
+      POST /{accountId}/notes: { scopes: { all: [notes] } }
+      GET /{accountId}/contact: { scopes: { all: [contact], optional: [personal] } }
+      GET /{accountId}/consent: { scopes: none }
+      GET /{accountId}/live: { scopes: { all: [basic] }, upgrade: websocket }
+  - name: Events
+    base: /events
+    security: [mtls, oauth2]
+    flow: client_credentials
+    routes:
+      POST /subscriptions: { scopes: { all: [events] } }
+      GET /{eventId}: { scopes: { all: [events] } }
+      DELETE /{eventId}: { scopes: { all: [events] } }
+  - name: Partners
+    base: /partners
+    security: [oauth2]
+    flow: client_credentials
+    errors: problem
+    routes:
+      GET /{id}: { scopes: { all: [partners] } }
+  - name: Machines
+    base: /machines
+    security: [mtls]
+    routes:
+      GET /{id}: {}
+  - name: Open
+    base: /open
+    security: public
+    routes:
+      GET /{path...}: {}
+      POST /{path...}: {}
+      DELETE /{path...}: {}
+      OPTIONS /{path...}: {}
+`
+
+export function policyText(world: World, parts: PolicyParts): string {
+  const ca = world.issuer.caPem === null ? '' : ', ca: issuer-ca.pem'
+  return `version: 1
+server:
+  listen: 127.0.0.1:0
+  publicUrl: https://${HOST}
+  tls:
+    profile: ${parts.profile ?? 'fapi1-advanced'}
+    certificates: ${parts.certificates ?? '[{ cert: server.pem, key: server.key }]'}
+    clients: ${parts.clients ?? '{ trust: pki, ca: [client-ca.pem] }'}
+  limits: ${parts.limits ?? '{ headersTimeout: 10s }'}
+admin: { listen: 127.0.0.1:0 }
+log: { level: info }
+issuers:
+  main:
+    issuer: ${world.issuer.url}
+    audience: [https://${HOST}]
+    algorithms: [PS256, ES256]
+    keys: ${parts.keys ?? `{ url: ${world.issuer.jwksUrl}, cooldown: 1s${ca} }`}
+    flow: { preset: rfc9068 }
+${parts.issuer === undefined ? '' : `    ${parts.issuer}\n`}upstreams:
+  provider: { url: ${parts.upstream}${parts.upstreamMore === undefined ? '' : `, ${parts.upstreamMore}`} }
+defaults: { upstream: provider, issuer: main, errors: fdx }
+apis:${parts.apis ?? USUAL_APIS}`
+}
+
+/** A running sidecar, as its own process. */
+export interface Postern {
+  readonly port: number
+  readonly adminPort: number
+  readonly child: ChildProcess
+  readonly policyFile: string
+  /** Log lines so far, parsed. */
+  readonly log: () => readonly Record<string, unknown>[]
+  /** Everything that it wrote, for secrets that should not be there. */
+  readonly output: () => string
+  /** Waits until a log line satisfies the question. */
+  readonly logged: (question: (line: Record<string, unknown>) => boolean) => Promise<Record<string, unknown>>
+  /** GET on the admin server. */
+  readonly admin: (path: string, method?: string) => Promise<{ status: number; text: string }>
+  /** SIGTERM; resolves with the exit code. */
+  readonly stop: () => Promise<number | null>
+}
+
+/** Starts `postern serve` on a policy and waits until it is ready. */
+export async function startPostern(
+  world: World,
+  policy: string,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Postern> {
+  const policyFile = world.write('policies.yaml', policy)
+  const child = spawn(process.execPath, [MAIN, 'serve', '-c', policyFile], {
+    env: { ...process.env, ...environment },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  let stdout = ''
+  let stderr = ''
+  child.stdout?.setEncoding('utf8').on('data', chunk => {
+    stdout += chunk
+  })
+  child.stderr?.setEncoding('utf8').on('data', chunk => {
+    stderr += chunk
+  })
+  const started = /serving https:\/\/[^ ]*:(\d+), admin http:\/\/[^ ]*:(\d+)/
+  await until(
+    () => started.test(stderr) || child.exitCode !== null,
+    () => `no start: ${stderr}${stdout}`,
+  )
+  const ports = started.exec(stderr)
+  if (ports === null) throw new Error(`postern ended with ${child.exitCode}: ${stderr}${stdout}`)
+  const [port, adminPort] = [Number(ports[1]), Number(ports[2])]
+  const log = () =>
+    stdout
+      .split('\n')
+      .slice(0, -1)
+      .map(line => JSON.parse(line) as Record<string, unknown>)
+  const admin = (path: string, method = 'GET') => adminRequest(adminPort, path, method)
+  await untilAsync(
+    async () => (await admin('/readyz')).status === 200,
+    () => `not ready: ${stderr}${stdout}`,
+  )
+  return {
+    port,
+    adminPort,
+    child,
+    policyFile,
+    log,
+    output: () => stdout + stderr,
+    logged: async question => {
+      await until(
+        () => log().some(question),
+        () => `no such log line in ${stdout}`,
+      )
+      return log().find(question) as Record<string, unknown>
+    },
+    admin,
+    stop: async () => {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode
+      child.kill('SIGTERM')
+      const [code] = (await once(child, 'exit')) as [number | null]
+      return code
+    },
+  }
+}
+
+export interface Ask {
+  readonly method?: string
+  readonly path?: string
+  readonly headers?: Readonly<Record<string, string | readonly string[]>>
+  /** Certificate of the client; none when absent. */
+  readonly client?: Issued
+  /** Bearer token. */
+  readonly token?: string
+  readonly body?: string | Buffer
+  readonly agent?: RequestOptions['agent']
+  readonly tls?: RequestOptions
+}
+
+export interface Answered {
+  readonly status: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  readonly rawHeaders: readonly string[]
+  readonly text: string
+  readonly json: () => Record<string, unknown>
+}
+
+/** One real request over a real TLS connection. */
+export function ask(world: World, postern: { readonly port: number }, options: Ask = {}): Promise<Answered> {
+  const { client, token, body } = options
+  return new Promise((resolve, reject) => {
+    const request = httpsRequest(
+      {
+        host: '127.0.0.1',
+        port: postern.port,
+        servername: HOST,
+        ca: world.serverCa.certificatePem,
+        method: options.method ?? 'GET',
+        path: options.path ?? '/accounts/1',
+        headers: {
+          Host: HOST,
+          ...(token === undefined ? {} : { Authorization: `Bearer ${token}` }),
+          ...options.headers,
+        } as Record<string, string>,
+        agent: options.agent ?? false,
+        ...(client === undefined ? {} : { cert: client.certificatePem, key: client.keyPem }),
+        ...options.tls,
+      },
+      response => {
+        const chunks: Buffer[] = []
+        response.on('data', chunk => chunks.push(chunk))
+        response.on('error', reject)
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString()
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            rawHeaders: response.rawHeaders,
+            text,
+            json: () => JSON.parse(text) as Record<string, unknown>,
+          })
+        })
+      },
+    )
+    request.setTimeout(15_000, () => request.destroy(new Error('no answer within 15 s')))
+    request.on('error', reject)
+    request.end(body)
+  })
+}
+
+function adminRequest(port: number, path: string, method: string): Promise<{ status: number; text: string }> {
+  return new Promise((resolve, reject) => {
+    const request = httpRequest({ host: '127.0.0.1', port, path, method, agent: false }, response => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', chunk => {
+        text += chunk
+      })
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+    })
+    request.on('error', reject)
+    request.end()
+  })
+}
+
+/** Waits for a condition; rejects with the words when it does not come. */
+export function until(
+  condition: () => boolean,
+  words: () => string,
+  deadlineMs = START_DEADLINE_MS,
+): Promise<void> {
+  return untilAsync(async () => condition(), words, deadlineMs)
+}
+
+export async function untilAsync(
+  condition: () => Promise<boolean>,
+  words: () => string,
+  deadlineMs = START_DEADLINE_MS,
+): Promise<void> {
+  const end = performance.now() + deadlineMs
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(words())
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+}
