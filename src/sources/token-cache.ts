@@ -1,0 +1,52 @@
+import { hash } from 'node:crypto'
+import { LRUCache } from 'lru-cache'
+import type { TokenFacts } from '../checks/token-facts.js'
+import type { IssuerRules } from '../policy/issuer.js'
+
+/** Facts of verified tokens. Neither tokens nor verdicts are in it. `now` is seconds since the epoch. */
+export interface TokenCache {
+  readonly get: (key: string, now: number) => TokenFacts | undefined
+  readonly set: (key: string, facts: TokenFacts, tokenLength: number, now: number) => void
+  /** The name of a token in the cache: issuer, rules and SHA-256 of the token. */
+  readonly keyOf: (token: string) => string
+  readonly clear: () => void
+  /** Estimated bytes in use. */
+  readonly bytes: () => number
+}
+
+/** Facts outlive exp by the greatest clock skew, so that the answer is still `token_expired` without a verification. */
+const AFTER_EXPIRY_SECONDS = 60
+/** Claims as objects and the entry itself, beside the text of the token. */
+const ENTRY_BYTES = 2048
+const BYTES_PER_CHARACTER = 3
+
+interface Entry {
+  readonly facts: TokenFacts
+  /** Seconds since the epoch. */
+  readonly until: number
+}
+
+/** A cache of at most `maxBytes`, as estimated; the least recently used facts give way. */
+export function createTokenCache(rules: IssuerRules, maxBytes: number): TokenCache {
+  const entries = new LRUCache<string, Entry>({ maxSize: maxBytes })
+  // Facts depend on the rules as well: under other rules they have another name.
+  const prefix = `${rules.name}:${hash('sha256', JSON.stringify(rules), 'base64url')}:`
+  return {
+    get(key, now) {
+      const entry = entries.get(key)
+      if (entry === undefined) return undefined
+      if (now < entry.until) return entry.facts
+      entries.delete(key)
+      return undefined
+    },
+    set(key, facts, tokenLength, now) {
+      if (facts.expiresAt === null) return
+      const until = facts.expiresAt + AFTER_EXPIRY_SECONDS
+      if (now < until)
+        entries.set(key, { facts, until }, { size: ENTRY_BYTES + BYTES_PER_CHARACTER * tokenLength })
+    },
+    keyOf: token => prefix + hash('sha256', token, 'base64url'),
+    clear: () => entries.clear(),
+    bytes: () => entries.calculatedSize,
+  }
+}
