@@ -1,0 +1,79 @@
+/** The client side of the demo: openid-client asks the authorization server for tokens, as any relying party would. */
+import * as openid from 'openid-client'
+import { type Agent, type RequestInit, fetch as undiciFetch } from 'undici'
+import { type ClientIdentities, ownIdentity } from './client-identities.js'
+import { completeLogin } from './headless-browser.js'
+import { type ClientId, dataProvider, redirectUri } from './sample-names.js'
+
+export type TokenClient = {
+  /** A token of the client itself; for the recipients bound to their certificate. */
+  clientCredentialsToken(client: ClientId, scopes: readonly string[]): Promise<string>
+  /** A token that the demo user consented to: pushed request, login, consent, code, token. */
+  authorizationCodeToken(client: ClientId, scopes: readonly string[]): Promise<string>
+}
+
+export type TokenClientOptions = {
+  readonly issuer: string
+  /** The resource indicator (RFC 8707) of the API; it becomes `aud`. */
+  readonly audience: string
+  readonly identities: ClientIdentities
+  /** Signs the client assertions of the data provider's applications. */
+  readonly dataProviderKey: openid.CryptoKey
+}
+
+export function createTokenClient(options: TokenClientOptions): TokenClient {
+  const { issuer, audience, identities, dataProviderKey } = options
+  const discovered = new Map<ClientId, Promise<openid.Configuration>>()
+
+  function configurationOf(client: ClientId): Promise<openid.Configuration> {
+    const known = discovered.get(client)
+    if (known) return known
+    const authentication =
+      client === dataProvider ? openid.PrivateKeyJwt(dataProviderKey) : openid.TlsClientAuth()
+    const metadata = { id_token_signed_response_alg: 'ES256' }
+    const found = openid.discovery(new URL(issuer), client, metadata, authentication, {
+      [openid.customFetch]: fetchOver(ownIdentity(identities, client)),
+    })
+    discovered.set(client, found)
+    return found
+  }
+
+  return {
+    async clientCredentialsToken(client, scopes) {
+      const configuration = await configurationOf(client)
+      const parameters = { resource: audience, ...(scopes.length > 0 && { scope: scopes.join(' ') }) }
+      return (await openid.clientCredentialsGrant(configuration, parameters)).access_token
+    },
+
+    async authorizationCodeToken(client, scopes) {
+      const configuration = await configurationOf(client)
+      const pkceCodeVerifier = openid.randomPKCECodeVerifier()
+      const expectedState = openid.randomState()
+      const expectedNonce = openid.randomNonce()
+      const login = await openid.buildAuthorizationUrlWithPAR(configuration, {
+        redirect_uri: redirectUri(client),
+        resource: audience,
+        scope: ['openid', ...scopes].join(' '),
+        code_challenge: await openid.calculatePKCECodeChallenge(pkceCodeVerifier),
+        code_challenge_method: 'S256',
+        state: expectedState,
+        nonce: expectedNonce,
+      })
+      // The user's browser has no part in the client's certificate.
+      const answer = await completeLogin(login, redirectUri(client), identities.noCertificate)
+      const checks = { pkceCodeVerifier, expectedState, expectedNonce }
+      const tokens = await openid.authorizationCodeGrant(configuration, answer, checks, {
+        resource: audience,
+      })
+      return tokens.access_token
+    },
+  }
+}
+
+/** The fetch of the undici package, as only its own connections carry a client certificate. */
+function fetchOver(dispatcher: Agent): openid.CustomFetch {
+  return async (url, options) => {
+    const response = await undiciFetch(url, { ...(options as RequestInit), dispatcher })
+    return response as unknown as Response
+  }
+}
