@@ -1,17 +1,19 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
+import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
 import { request as httpsRequest, type RequestOptions } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Authority, createAuthority, type Issued } from './pki.js'
-import { createTokenIssuer, type TokenIssuer } from './token-issuer.js'
+import { RawClient } from './raw-client.js'
+import { createTokenIssuer, type Overrides, type TokenIssuer } from './token-issuer.js'
 
 /** The name that test policies serve; clients connect to 127.0.0.1 and say this name in SNI and Host. */
 export const HOST = 'api.bank.example'
-const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'dist', 'main.js')
+export const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'dist', 'main.js')
 const START_DEADLINE_MS = 20_000
 
 /** Who issues what in a test: authorities, a server certificate, two clients and a token issuer on loopback. */
@@ -82,6 +84,10 @@ export interface PolicyParts {
   readonly issuer?: string
   readonly keys?: string
   readonly upstreamMore?: string
+  /** More entries of `issuers:`, each `  name: { … }` on a line of its own. */
+  readonly moreIssuers?: string
+  /** More entries of `upstreams:`, each `  name: { … }` on a line of its own. */
+  readonly moreUpstreams?: string
   readonly certificates?: string
   /** Members of `apis:`. Default: one API with a route of each kind. */
   readonly apis?: string
@@ -149,10 +155,14 @@ issuers:
     algorithms: [PS256, ES256]
     keys: ${parts.keys ?? `{ url: ${world.issuer.jwksUrl}, cooldown: 1s${ca} }`}
     flow: { preset: rfc9068 }
-${parts.issuer === undefined ? '' : `    ${parts.issuer}\n`}upstreams:
+${parts.issuer === undefined ? '' : `    ${parts.issuer}\n`}${lines(parts.moreIssuers)}upstreams:
   provider: { url: ${parts.upstream}${parts.upstreamMore === undefined ? '' : `, ${parts.upstreamMore}`} }
-defaults: { upstream: provider, issuer: main, errors: fdx }
+${lines(parts.moreUpstreams)}defaults: { upstream: provider, issuer: main, errors: fdx }
 apis:${parts.apis ?? USUAL_APIS}`
+}
+
+function lines(text: string | undefined): string {
+  return text === undefined ? '' : `${text}\n`
 }
 
 /** A running sidecar, as its own process. */
@@ -173,11 +183,15 @@ export interface Postern {
   readonly stop: () => Promise<number | null>
 }
 
+/** What is waited for after the start. `serving`: the port is open, whatever the issuers do. */
+export type Await = 'ready' | 'serving'
+
 /** Starts `postern serve` on a policy and waits until it is ready. */
 export async function startPostern(
-  world: World,
+  world: Pick<World, 'write'>,
   policy: string,
   environment: NodeJS.ProcessEnv = {},
+  wait: Await = 'ready',
 ): Promise<Postern> {
   const policyFile = world.write('policies.yaml', policy)
   const child = spawn(process.execPath, [MAIN, 'serve', '-c', policyFile], {
@@ -193,10 +207,14 @@ export async function startPostern(
     stderr += chunk
   })
   const started = /serving https:\/\/[^ ]*:(\d+), admin http:\/\/[^ ]*:(\d+)/
+  const endOnFailure = (problem: unknown) => {
+    child.kill('SIGKILL')
+    throw problem
+  }
   await until(
     () => started.test(stderr) || child.exitCode !== null,
     () => `no start: ${stderr}${stdout}`,
-  )
+  ).catch(endOnFailure)
   const ports = started.exec(stderr)
   if (ports === null) throw new Error(`postern ended with ${child.exitCode}: ${stderr}${stdout}`)
   const [port, adminPort] = [Number(ports[1]), Number(ports[2])]
@@ -206,10 +224,11 @@ export async function startPostern(
       .slice(0, -1)
       .map(line => JSON.parse(line) as Record<string, unknown>)
   const admin = (path: string, method = 'GET') => adminRequest(adminPort, path, method)
-  await untilAsync(
-    async () => (await admin('/readyz')).status === 200,
-    () => `not ready: ${stderr}${stdout}`,
-  )
+  if (wait === 'ready')
+    await untilAsync(
+      async () => (await admin('/readyz')).status === 200,
+      () => `not ready: ${stderr}${stdout}`,
+    ).catch(endOnFailure)
   return {
     port,
     adminPort,
@@ -296,6 +315,62 @@ export function ask(world: World, postern: { readonly port: number }, options: A
     request.on('error', reject)
     request.end(body)
   })
+}
+
+/** A connection on which a test writes its own bytes. */
+export function connectRaw(
+  world: Pick<World, 'serverCa'>,
+  postern: { readonly port: number },
+  client: Issued | null = null,
+  deadlineMs = 10_000,
+): Promise<RawClient> {
+  const identity = client === null ? {} : { cert: client.certificatePem, key: client.keyPem }
+  const tls = { ca: world.serverCa.certificatePem, servername: HOST, ...identity }
+  return RawClient.connect({ port: postern.port, tls, deadlineMs })
+}
+
+/** An access token that is bound to the certificate of a client; `flow` says whose sub it has. */
+export function boundToken(
+  world: Pick<World, 'issuer'>,
+  client: Issued,
+  flow: 'authorization_code' | 'client_credentials',
+  claims: Overrides = {},
+): string {
+  const sub = flow === 'authorization_code' ? 'user-1' : 'client-1'
+  return world.issuer.token({ sub, cnf: { 'x5t#S256': client.thumbprint }, ...claims })
+}
+
+/** An API behind the sidecar that counts what reaches it. */
+export interface Counting {
+  readonly url: string
+  /** Requests so far, with their bodies read. */
+  readonly requests: readonly IncomingMessage[]
+  /** Answers every request; replaced at will. Default: 200 and `{"ok":true}`. */
+  respond: (request: IncomingMessage, response: ServerResponse) => void
+  readonly close: () => void
+}
+
+/** Starts an API on loopback. It answers when the body of the request has come. */
+export async function startCounting(): Promise<Counting> {
+  const requests: IncomingMessage[] = []
+  const server = createServer((request, response) => {
+    requests.push(request)
+    request.resume().on('end', () => counting.respond(request, response))
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const counting: Counting = {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    requests,
+    respond: (_, response) => {
+      response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"ok":true}')
+    },
+    close: () => {
+      server.close()
+      server.closeAllConnections()
+    },
+  }
+  return counting
 }
 
 function adminRequest(port: number, path: string, method: string): Promise<{ status: number; text: string }> {

@@ -1,0 +1,365 @@
+import { Denial } from '../decision/denials.js'
+import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-template.js'
+import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
+import { RouteIndex } from '../policy/route-index.js'
+import type { Draft } from './draft.js'
+import { didYouMean } from './nearest-word.js'
+import type { Place } from './problem.js'
+import type { Security } from './schema-route.js'
+import type { Path } from './source-tree.js'
+
+/** The settings that a route takes from the nearest place that has them. */
+interface Effective {
+  readonly security: Security
+  readonly scopes: ScopeRule
+  readonly flow: readonly Flow[]
+  readonly issuer: readonly string[]
+  readonly upstream: string
+  readonly errors: ErrorFormat
+  readonly binding: 'required' | 'if-present'
+  readonly timeout: number
+}
+
+type Setting = keyof Effective
+
+/** `value` is undefined when nobody sets it; `broken` when somebody does and it is wrong, which is reported. */
+interface Found<S extends Setting> {
+  readonly value: Effective[S] | undefined
+  readonly path: Path
+  readonly broken: boolean
+}
+
+/** Settings that say something of tokens. */
+const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding'] as const
+
+/** The routes that are valid in themselves, and the index of them when all are and no two are the same. */
+export function compileRoutes(draft: Draft): {
+  readonly routes: readonly Route[]
+  readonly index: RouteIndex | null
+} {
+  checkReferences(draft)
+  const compiled: CompiledRoute[] = []
+  let whole = true
+  const apis = draft.parts.apis ?? []
+  if (draft.parts.apis?.length === 0)
+    draft.warning(
+      ['apis'],
+      'there are no APIs: every request is denied',
+      'add one, with name, base and routes',
+    )
+  for (const [index, api] of apis.entries()) {
+    if (api?.routes?.size === 0)
+      draft.warning(
+        ['apis', index, 'routes'],
+        'the API has no routes',
+        'add one, such as "GET /accounts", or take the API out',
+      )
+    for (const key of api?.routes?.keys() ?? []) {
+      const route = new RouteDraft(draft, index, key).compile()
+      if (route === null) whole = false
+      else compiled.push(route)
+    }
+    checkMeaninglessSettings(draft, index)
+  }
+  checkIds(draft, compiled)
+  const index = buildIndex(draft, compiled)
+  return { routes: compiled.map(one => one.route), index: whole ? index : null }
+}
+
+interface CompiledRoute {
+  readonly route: Route
+  readonly segments: readonly Segment[]
+  readonly path: Path
+}
+
+class RouteDraft {
+  readonly #draft: Draft
+  readonly #api: Path
+  readonly #path: Path
+  readonly #key: string
+  readonly #index: number
+
+  constructor(draft: Draft, index: number, key: string) {
+    this.#draft = draft
+    this.#index = index
+    this.#api = ['apis', index]
+    this.#path = ['apis', index, 'routes', key]
+    this.#key = key
+  }
+
+  compile(): CompiledRoute | null {
+    const draft = this.#draft
+    if (draft.isBroken(this.#path)) return null
+    const api = draft.parts.apis?.[this.#index]
+    const parts = api?.routes?.get(this.#key)
+    const security = this.#setting('security')
+    if (security.value === undefined && !security.broken)
+      draft.problemAtKey(
+        this.#path,
+        `"${this.#key}" has no security`,
+        'say what callers must show: [mtls, oauth2], [oauth2], [mtls] or public; it is never implied',
+      )
+    if (security.value !== undefined) this.#warnOfWeakSecurity(security.value, security.path)
+    const token = security.value?.oauth2 === true ? this.#tokenRule(security.value) : null
+    const upstream = this.#setting('upstream')
+    if (upstream.value === undefined && !upstream.broken)
+      draft.problemAtKey(
+        this.#path,
+        `"${this.#key}" has no upstream`,
+        'name one here, at the API or in defaults',
+      )
+    const target = this.#template(api?.base)
+    if (parts?.upgrade !== undefined && target !== null && target.method !== 'GET')
+      draft.problem(
+        [...this.#path, 'upgrade'],
+        'a WebSocket handshake is a GET request',
+        `write "GET ${this.#key.slice(this.#key.indexOf(' ') + 1)}"`,
+      )
+    if (target === null || parts === undefined) return null
+    if (security.value === undefined || upstream.value === undefined || token === 'invalid') return null
+    const route: Route = {
+      id: parts.id ?? `${target.method} ${target.template}`,
+      method: target.method,
+      template: target.template,
+      api: api?.name ?? '',
+      mtls: security.value.mtls,
+      token,
+      upstream: upstream.value,
+      errors: this.#setting('errors').value ?? 'fdx',
+      upgrade: parts.upgrade ?? null,
+      responseTimeoutMs: this.#setting('timeout').value ?? null,
+    }
+    return { route, segments: target.segments, path: this.#path }
+  }
+
+  /** The route's own setting, or else its API's, or else that of `defaults`. */
+  #setting<S extends Setting>(name: S): Found<S> {
+    const api = this.#draft.parts.apis?.[this.#index]
+    const levels: readonly (readonly [Path, Partial<Record<string, unknown>> | undefined])[] = [
+      [this.#path, api?.routes?.get(this.#key)],
+      [this.#api, api],
+      [['defaults'], this.#draft.parts.defaults],
+    ]
+    for (const [level, parts] of levels) {
+      const path = [...level, name]
+      if (this.#draft.isBroken(path)) return { value: undefined, path, broken: true }
+      const value = parts?.[name] as Effective[S] | undefined
+      if (value !== undefined) return { value, path, broken: false }
+    }
+    return { value: undefined, path: [...this.#path, name], broken: false }
+  }
+
+  #tokenRule(security: Security): TokenRule | 'invalid' {
+    const scopes = this.#needed('scopes', 'name the scopes that the token must have, or write scopes: none')
+    const flow = this.#needed('flow', 'authorization_code, client_credentials, or a list of both')
+    const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
+    const binding = this.#binding(security)
+    if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
+    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
+  }
+
+  #needed<S extends Setting>(name: S, hint: string): Effective[S] | null {
+    const { value, broken } = this.#setting(name)
+    if (value === undefined && !broken)
+      this.#draft.problemAtKey(this.#path, `"${this.#key}" asks for a token and has no ${name}`, hint)
+    return value ?? null
+  }
+
+  /** With a certificate and a token the token must be bound to the certificate; alone, a binding that is there counts. */
+  #binding({ mtls }: Security): TokenRule['binding'] | null {
+    const { value, path, broken } = this.#setting('binding')
+    if (broken) return null
+    if (value === undefined) return mtls ? 'required' : 'if-present'
+    if (mtls && value === 'if-present') {
+      const profile = this.#draft.parts.server?.tls?.profile
+      const message = 'a token that is not bound to the client certificate would pass'
+      if (profile === 'compatible')
+        this.#draft.warning(
+          path,
+          message,
+          'a stolen token can then be used with any trusted certificate; write binding: required when the issuer binds tokens',
+        )
+      else if (profile !== undefined)
+        this.#draft.problem(
+          path,
+          `${message}, which the profile ${profile} forbids on mTLS routes`,
+          'take it out: required follows from security',
+        )
+    }
+    return value
+  }
+
+  #warnOfWeakSecurity({ mtls, oauth2 }: Security, path: Path): void {
+    const profile = this.#draft.parts.server?.tls?.profile
+    if (!mtls && !oauth2)
+      this.#draft.warning(
+        path,
+        'public: no certificate and no token is asked for',
+        'everybody who reaches this port may call; make sure that is meant',
+      )
+    else if (
+      !mtls &&
+      profile !== undefined &&
+      profile !== 'compatible' &&
+      this.#setting('binding').value !== 'required'
+    )
+      this.#draft.warning(
+        path,
+        `[oauth2] alone is not ${profile === 'fapi2' ? 'FAPI 2.0' : 'FAPI 1.0 Advanced'}: a stolen token is good for anybody, unless it is bound`,
+        'add mtls, or write binding: required, when the clients of these routes can',
+      )
+  }
+
+  #template(
+    base: string | undefined,
+  ): { method: string; template: string; segments: readonly Segment[] } | null {
+    const match = /^([A-Z]+) (\/\S*)$/.exec(this.#key)
+    if (base === undefined || match === null) return null
+    const [, method = '', below = ''] = match
+    const template = base === '/' ? below : base + below
+    if (below === '/' && base !== '/')
+      this.#draft.findings.warning(
+        this.#draft.keyPlace(this.#path),
+        `this is ${template} with the slash at its end, not ${base}`,
+        'for the path without the slash end base one segment earlier',
+      )
+    const segments = parseTemplate(template)
+    if (!(segments instanceof TemplateProblem)) return { method, template, segments }
+    this.#draft.problemAtKey(this.#path, segments.message, segments.hint)
+    return null
+  }
+}
+
+/** Names of issuers and upstreams that nobody defines, and definitions that nobody names. */
+function checkReferences(draft: Draft): void {
+  const used = { issuers: new Set<string>(), upstreams: new Set<string>() }
+  const look = (kind: 'issuers' | 'upstreams', name: string, path: Path) => {
+    used[kind].add(name)
+    const defined = draft.parts[kind]
+    if (defined === undefined || defined.has(name)) return
+    // A name from the environment is not repeated.
+    const what = draft.isFromEnvironment(path) ? 'this name' : `"${name}"`
+    const names = [...defined.keys()]
+    const known = names.length === 0 ? `define it below ${kind}` : `defined: ${names.join(', ')}`
+    draft.problem(path, `${what} is not defined in ${kind}`, didYouMean(name, names, known))
+  }
+  for (const { path, parts } of settingLevels(draft)) {
+    if (parts.upstream !== undefined) look('upstreams', parts.upstream, [...path, 'upstream'])
+    for (const [index, name] of (parts.issuer ?? []).entries()) {
+      const isList = draft.stands([...path, 'issuer', index])
+      look('issuers', name, isList ? [...path, 'issuer', index] : [...path, 'issuer'])
+    }
+  }
+  for (const kind of ['issuers', 'upstreams'] as const)
+    for (const name of draft.parts[kind]?.keys() ?? [])
+      if (!used[kind].has(name))
+        draft.findings.warning(
+          draft.keyPlace([kind, name]),
+          `no route uses "${name}"`,
+          'take it out, or name it in a route, an API or defaults',
+        )
+}
+
+interface ReferringParts {
+  readonly upstream?: string | undefined
+  readonly issuer?: readonly string[] | undefined
+}
+
+function* settingLevels(draft: Draft): Iterable<{ readonly path: Path; readonly parts: ReferringParts }> {
+  if (draft.parts.defaults !== undefined) yield { path: ['defaults'], parts: draft.parts.defaults }
+  for (const [index, api] of (draft.parts.apis ?? []).entries()) {
+    if (api === undefined) continue
+    yield { path: ['apis', index], parts: api }
+    for (const [key, parts] of api.routes ?? [])
+      if (parts !== undefined) yield { path: ['apis', index, 'routes', key], parts }
+  }
+}
+
+/** What is said of tokens where none is asked for would be ignored, and its author thinks it is not. */
+function checkMeaninglessSettings(draft: Draft, index: number): void {
+  const api = draft.parts.apis?.[index]
+  const apiPath = ['apis', index]
+  const asksForTokens = (path: Path, own: Security | undefined): boolean | null => {
+    if (draft.isBroken([...path, 'security'])) return null
+    if (own !== undefined) return own.oauth2
+    if (draft.isBroken([...apiPath, 'security']) || draft.isBroken(['defaults', 'security'])) return null
+    return (api?.security ?? draft.parts.defaults?.security)?.oauth2 ?? null
+  }
+  let everyRouteWithoutTokens = (api?.routes?.size ?? 0) > 0
+  for (const [key, parts] of api?.routes ?? []) {
+    const path = [...apiPath, 'routes', key]
+    const asks = asksForTokens(path, parts?.security)
+    if (asks !== false) everyRouteWithoutTokens = false
+    else
+      for (const name of TOKEN_SETTINGS)
+        if (draft.stands([...path, name]))
+          draft.problemAtKey(
+            [...path, name],
+            `"${name}" has no meaning here: the route asks for no token`,
+            'take it out, or add oauth2 to security',
+          )
+  }
+  if (everyRouteWithoutTokens)
+    for (const name of TOKEN_SETTINGS)
+      if (draft.stands([...apiPath, name]))
+        draft.problemAtKey(
+          [...apiPath, name],
+          `"${name}" has no meaning here: no route of the API asks for a token`,
+          'take it out, or add oauth2 to security',
+        )
+}
+
+function checkIds(draft: Draft, compiled: readonly CompiledRoute[]): void {
+  const first = new Map<string, CompiledRoute>()
+  for (const one of compiled) {
+    const other = first.get(one.route.id)
+    if (other === undefined) {
+      first.set(one.route.id, one)
+      continue
+    }
+    // The same method and template are reported as such.
+    if (other.route.method === one.route.method && other.route.template === one.route.template) continue
+    const path = draft.stands([...one.path, 'id']) ? [...one.path, 'id'] : one.path
+    const place = draft.stands([...one.path, 'id']) ? draft.valuePlace(path) : draft.keyPlace(path)
+    draft.findings.problem(
+      place,
+      `the id is already that of the route at ${at(draft.keyPlace(other.path))}`,
+      'give each route its own id: logs and metrics tell routes apart by it',
+    )
+  }
+}
+
+function buildIndex(draft: Draft, compiled: readonly CompiledRoute[]): RouteIndex | null {
+  const places = new Map(compiled.map(one => [one.route, draft.keyPlace(one.path)]))
+  const built = RouteIndex.build(compiled.map(one => one.route))
+  if (!(built instanceof RouteIndex)) {
+    for (const { route, other } of built) {
+      const same = route.template === other.template
+      draft.findings.problem(
+        places.get(route) as Place,
+        `no request could tell this route from ${other.method} ${other.template} at ${at(places.get(other) as Place)}`,
+        same ? 'keep one of them' : 'the names of parameters do not matter: keep one of them',
+      )
+    }
+    return null
+  }
+  for (const { route, segments, path } of compiled) {
+    const found = built.match(route.method, unlikelyPath(segments))
+    if (found instanceof Denial || found.route !== route)
+      draft.problemAtKey(
+        path,
+        `no request can reach ${route.method} ${route.template}`,
+        'another route takes its requests, or it has too many segments',
+      )
+  }
+  return built
+}
+
+/** A path of the template whose parameters are nobody's literal segment. */
+function unlikelyPath(segments: readonly Segment[]): string {
+  return segments.map(segment => `/${segment.kind === 'literal' ? segment.text : '~~parameter~~'}`).join('')
+}
+
+function at({ file, line }: Place): string {
+  return `${file}:${line}`
+}

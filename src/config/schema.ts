@@ -1,0 +1,141 @@
+import { z } from 'zod'
+import { issuer } from './schema-issuer.js'
+import { api, routeSettings } from './schema-route.js'
+import { address, count, duration, fileName, NAME, oneOrMany, size, url, words } from './schema-values.js'
+
+const files = (what: string) =>
+  z.array(fileName(), { error: words(`must be a list of ${what}`, 'such as [certs/client-ca.pem]') })
+
+const tls = z.strictObject({
+  profile: z
+    .enum(['fapi1-advanced', 'fapi2', 'compatible'])
+    .describe(
+      'Which cipher suites and algorithms are offered: fapi1-advanced, fapi2, or compatible for clients that can do neither.',
+    ),
+  certificates: z
+    .array(
+      z.strictObject({
+        cert: fileName().describe('PEM file: the server certificate, then its intermediates.'),
+        key: fileName().describe('PEM file: its private key, not encrypted.'),
+      }),
+      {
+        error: words(
+          'must be a list of certificates',
+          'such as [{ cert: certs/server.pem, key: certs/server.key }]',
+        ),
+      },
+    )
+    .min(1, { error: words('has no entries', 'such as [{ cert: certs/server.pem, key: certs/server.key }]') })
+    .describe('Certificates of the server, chosen by SNI; the first serves everybody else.'),
+  clients: z
+    .strictObject({
+      trust: z
+        .enum(['pki', 'possession'])
+        .prefault('pki')
+        .describe(
+          'pki: the chain of a client certificate must verify. possession: any certificate proves possession of its key (RFC 8705 section 6.2).',
+        ),
+      ca: files('files')
+        .optional()
+        .describe("PEM files of the authorities of client certificates. Never the system's."),
+      crl: files('files').optional().describe('PEM files of revocation lists, one for every authority.'),
+      onExpiredCrl: z
+        .enum(['deny', 'allow'])
+        .prefault('deny')
+        .describe('What happens to clients whose revocation list is out of date.'),
+    })
+    .prefault({})
+    .describe('Which client certificates are trusted.'),
+})
+
+const limits = z
+  .strictObject({
+    headerBytes: size('1KiB', '1MiB').prefault('32KiB').describe('Most bytes of request line and headers.'),
+    bodyBytes: size('0B', '1024GiB').prefault('10MiB').describe('Most bytes of a request body.'),
+    connections: count(1, 1_000_000).prefault(10_000).describe('Most client connections at a time.'),
+    headersTimeout: duration('1s', '1h').prefault('10s').describe('Time for a client to send its headers.'),
+    requestTimeout: duration('1s', '1d')
+      .prefault('60s')
+      .describe('Time for a client to send the whole request.'),
+    idleTimeout: duration('1s', '1h')
+      .prefault('75s')
+      .describe('How long a connection without a request stays open.'),
+  })
+  .prefault({})
+  .describe('Bounds of what clients may use.')
+
+const server = z.strictObject({
+  listen: address().describe('Address and port for clients, such as 0.0.0.0:8443.'),
+  publicUrl: oneOrMany(
+    url({ schemes: ['https'], extent: 'origin' }, 'https://api.bank.example'),
+    'an https origin',
+  ).describe(
+    'Origins that clients call, such as https://api.bank.example; requests for another Host are refused.',
+  ),
+  workers: z.literal(1).prefault(1).describe('Number of processes.'),
+  tls: tls.describe('TLS towards clients.'),
+  limits,
+})
+
+const upstream = z.strictObject({
+  url: url({ schemes: ['http', 'https'], extent: 'origin' }, 'http://127.0.0.1:8080').describe(
+    'Scheme, host and port of the API that is protected.',
+  ),
+  timeouts: z
+    .strictObject({
+      connect: duration('1ms', '10m').prefault('2s').describe('Time to connect.'),
+      response: duration('1ms', '1h')
+        .prefault('30s')
+        .describe('Longest wait for the answer to begin, and between two parts of it.'),
+    })
+    .prefault({})
+    .describe('How long the upstream may take.'),
+  connections: count(1, 100_000).prefault(256).describe('Most connections at a time.'),
+  authorization: z
+    .enum(['forward', 'strip'])
+    .prefault('forward')
+    .describe('Whether the upstream gets the access token.'),
+  clientCert: z
+    .enum(['forward', 'strip'])
+    .prefault('strip')
+    .describe('Whether the upstream gets the client certificate, as Client-Cert (RFC 9440).'),
+  tls: z
+    .strictObject({ ca: fileName().describe('PEM file of the authorities of the upstream.') })
+    .optional()
+    .describe('TLS towards the upstream.'),
+})
+
+/** The policy file: the one source of types, checks, hover texts and the JSON Schema. */
+export const policySchema = z.strictObject({
+  version: z.literal(1).describe('Version of this format: 1.'),
+  server: server.describe('The side that clients see.'),
+  admin: z
+    .strictObject({
+      listen: address()
+        .prefault('127.0.0.1:9464')
+        .describe('Address of metrics and health: plain HTTP, never reachable from outside.'),
+    })
+    .prefault({})
+    .describe('The side that operators see.'),
+  log: z
+    .strictObject({
+      level: z
+        .enum(['debug', 'info', 'warn', 'error'])
+        .prefault('info')
+        .describe('Least level that is written.'),
+    })
+    .prefault({})
+    .describe('The log, one JSON line a request on stdout.'),
+  issuers: z
+    .record(NAME, issuer)
+    .prefault({})
+    .describe('Authorization servers whose access tokens count, by a name of your choice.'),
+  upstreams: z.record(NAME, upstream).describe('APIs that are protected, by a name of your choice.'),
+  defaults: z
+    .strictObject(routeSettings)
+    .prefault({})
+    .describe('Settings of every route that neither the route nor its API sets.'),
+  apis: z
+    .array(api, { error: words('must be a list of APIs', 'each with name, base and routes') })
+    .describe('What may be called, and what is asked there. Nothing else is reachable.'),
+})

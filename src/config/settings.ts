@@ -1,0 +1,119 @@
+import type { IssuerRules } from '../policy/issuer.js'
+import type { ErrorFormat } from '../policy/policy.js'
+import type { RouteIndex } from '../policy/route-index.js'
+import type { RevocationList } from './parse-crl.js'
+import type { Place, Problem } from './problem.js'
+
+/** Everything that one policy file says, read, checked and frozen, with the contents of the files that it names. */
+export interface Configuration {
+  readonly settings: Settings
+  readonly routes: RouteIndex
+  /** Hex SHA-256 over the policy file and every file it names; the identity of the policy in logs and metrics. */
+  readonly hash: string
+  /** Absolute paths of the policy file and every file it names; a change of any of them is a reload. */
+  readonly files: readonly string[]
+  /** What is allowed but deserves a look; printed by `check` and at start. */
+  readonly warnings: readonly Problem[]
+}
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export interface Settings {
+  readonly server: {
+    readonly listen: Address
+    /** Origins such as `https://api.bank.example`, lower case, default port left out; at least one. */
+    readonly publicOrigins: readonly string[]
+    readonly tls: TlsSettings
+    readonly limits: Limits
+  }
+  readonly admin: Address
+  readonly log: { readonly level: LogLevel }
+  /** `defaults.errors`: the format of refusals before a route is known. */
+  readonly errors: ErrorFormat
+  readonly issuers: ReadonlyMap<string, IssuerSettings>
+  readonly upstreams: ReadonlyMap<string, UpstreamSettings>
+}
+
+export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
+export type TlsProfile = 'fapi1-advanced' | 'fapi2' | 'compatible'
+
+export interface TlsSettings {
+  readonly profile: TlsProfile
+  /** At least one; the first serves clients whose SNI names none. */
+  readonly certificates: readonly ServerCertificate[]
+  readonly clients: ClientTrustSettings
+}
+
+export interface ServerCertificate {
+  /** File name of the certificate as the policy has it; label of the expiry metric. */
+  readonly name: string
+  /** PEM: leaf first, then intermediates. */
+  readonly cert: string
+  readonly key: string
+  /** DNS names of the leaf's subjectAltName, lower case, wildcards as they stand (`*.bank.example`). */
+  readonly dnsNames: readonly string[]
+  /** Seconds since the epoch. */
+  readonly notAfter: number
+}
+
+export interface ClientTrustSettings {
+  readonly trust: 'pki' | 'possession'
+  /** PEM certificates, one a string; empty only when no route asks for a certificate chain. Never the system's roots. */
+  readonly ca: readonly string[]
+  /** null: `crl` is not set. */
+  readonly crl: readonly { readonly name: string; readonly list: RevocationList }[] | null
+  readonly onExpiredCrl: 'deny' | 'allow'
+}
+
+/** Bytes, counts and milliseconds. */
+export interface Limits {
+  readonly headerBytes: number
+  readonly bodyBytes: number
+  readonly connections: number
+  readonly headersTimeoutMs: number
+  readonly requestTimeoutMs: number
+  readonly idleTimeoutMs: number
+}
+
+export interface IssuerSettings {
+  readonly rules: IssuerRules
+  readonly keys: KeySettings
+  /** Where the issuer stands in the policy file, for problems that show only when it is put to use. */
+  readonly place: Place
+}
+
+/** `file`: the text of a JWK set. `url` and `discovery` are fetched in the background. Durations in milliseconds. */
+export type KeySettings =
+  | { readonly from: 'file'; readonly text: string }
+  | ({ readonly from: 'url'; readonly url: string } & RemoteKeySettings)
+  /** RFC 8414 or OpenID Connect discovery below the issuer identifier. */
+  | ({ readonly from: 'discovery' } & RemoteKeySettings)
+
+export interface RemoteKeySettings {
+  readonly refreshMs: number
+  /** Least time between two fetches for an unknown kid, also after a failure. */
+  readonly cooldownMs: number
+  /** How long keys still serve after their refresh has begun to fail. */
+  readonly staleForMs: number
+  /** PEM of the authorities for the TLS connection; null: the system's roots. */
+  readonly ca: string | null
+}
+
+export interface UpstreamSettings {
+  readonly name: string
+  /** Origin without path. */
+  readonly url: string
+  /** PEM of the authorities of an https upstream; null: the system's roots. */
+  readonly ca: string | null
+  readonly connectTimeoutMs: number
+  /** Until the first byte of the answer, and between any two bytes. */
+  readonly responseTimeoutMs: number
+  /** Connections at a time. */
+  readonly connections: number
+  readonly authorization: 'forward' | 'strip'
+  /** `forward`: the leaf certificate as Client-Cert (RFC 9440). */
+  readonly clientCert: 'forward' | 'strip'
+}

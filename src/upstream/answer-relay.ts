@@ -1,0 +1,60 @@
+/** The body of an answer on its way to the client, as fast as the client reads. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Forwarded } from './forwarding.js'
+
+/** The body of a request whose answer came early is still read, and thrown away, for so many milliseconds. */
+const LINGER_MS = 2000
+
+/**
+ * The head of `response` is written already. `unread` is the request if it was still arriving then, and the head said
+ * that the connection closes. Calls `onEnd` once, when nothing more will be written.
+ */
+export function relayBody(
+  answer: IncomingMessage,
+  response: ServerResponse,
+  unread: IncomingMessage | null,
+  idleMs: number,
+  onEnd: (end: Forwarded['end']) => void,
+): void {
+  let ended = false
+  const finish = (end: Forwarded['end']): void => {
+    if (ended) return
+    ended = true
+    clearTimeout(idle)
+    onEnd(end)
+    // What was promised will not come. Only a broken connection tells the client so.
+    if (end === 'truncated') response.destroy()
+  }
+  const idle = setTimeout(() => {
+    // Then the client is the slow one, and how slow it may be is the listener's to say.
+    if (response.writableNeedDrain) idle.refresh()
+    else finish('truncated')
+  }, idleMs)
+  response.once('finish', () => finish('complete'))
+  response.once('close', () => finish('aborted'))
+  answer.on('error', () => finish('truncated'))
+  answer.once('close', () => {
+    if (!answer.complete) finish('truncated')
+  })
+  answer.on('data', () => idle.refresh())
+  answer.once('end', () => {
+    clearTimeout(idle)
+    if (unread === null || unread.complete) response.end()
+    else endWhenRead(response, unread)
+  })
+  answer.pipe(response, { end: false })
+}
+
+/**
+ * Bytes that nobody has read when the connection closes turn that into a reset, and the client loses the answer
+ * (RFC 9112 section 9.6).
+ */
+function endWhenRead(response: ServerResponse, request: IncomingMessage): void {
+  const end = (): void => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  request.once('end', end)
+  request.unpipe().resume()
+}

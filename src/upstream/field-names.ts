@@ -1,0 +1,39 @@
+/** Which header fields belong to this hop, to this process, or to the framing of a message. */
+import { type RawHeaders, valuesOf } from '../request/headers.js'
+
+/** RFC 9110 section 7.6.1, and those that are treated alike although Connection does not name them. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'http2-settings',
+  'keep-alive',
+  'proxy-authenticate',
+  'proxy-authorization',
+  'proxy-connection',
+  'te',
+  'trailer',
+  'upgrade',
+])
+
+/**
+ * The one name behind all spellings that a server may fold together: CGI, WSGI and PHP turn `Client-Cert`,
+ * `client_cert` and `CLIENT.CERT` into the same variable.
+ */
+export function foldedName(name: string): string {
+  return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
+}
+
+/** Asks for a folded name. */
+export function isHopByHop(folded: string): boolean {
+  return HOP_BY_HOP.has(folded)
+}
+
+/** Asks for a folded name. Framing is never copied, always written anew. */
+export function isFraming(folded: string): boolean {
+  return folded === 'content-length' || folded === 'transfer-encoding'
+}
+
+/** Lower-case names that the sender declares hop-by-hop (RFC 9110 section 7.6.1). */
+export function nominatedByConnection(headers: RawHeaders): ReadonlySet<string> {
+  const names = valuesOf(headers, 'connection').flatMap(value => value.split(','))
+  return new Set(names.map(name => name.trim().toLowerCase()))
+}

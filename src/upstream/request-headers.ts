@@ -1,0 +1,125 @@
+/** What the upstream gets to read: the client's own fields without those that it may not set, and what is proved. */
+import { isIPv4, isIPv6 } from 'node:net'
+import type { Grant } from '../checks/authorise.js'
+import { type RawHeaders, valuesOf } from '../request/headers.js'
+import { foldedName, isFraming, isHopByHop, nominatedByConnection } from './field-names.js'
+import { fieldValue, listedWord } from './field-value.js'
+import type { Exchange, Upstream } from './forwarding.js'
+
+/** How an upstream wants to be spoken to. */
+export interface RequestHeaderRules extends Pick<Upstream, 'authorization' | 'clientCert'> {
+  /** The pseudonym of this process in Via (RFC 9110 section 7.6.3). */
+  readonly via: string
+}
+
+/** Fields that only this process may set, or that are not for the upstream; folded names. */
+const RESERVED: ReadonlySet<string> = new Set([
+  'dpop', // a proof can be replayed by whoever reads it
+  'expect', // answered here
+  'forwarded',
+  'via',
+  'x-fapi-interaction-id',
+  'x-forwarded',
+  'x-real-ip',
+])
+const RESERVED_PREFIX = /^(?:postern-|x-forwarded-|client-cert|x-client-cert|x-ssl-|ssl-client-|x-amzn-mtls-)/
+
+/** A request with one of these and without framing has no body (RFC 9112 section 6.3); the others must say so. */
+const METHODS_WITHOUT_BODY: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELETE', 'OPTIONS'])
+
+/**
+ * The header of the request to the upstream, in order, duplicates kept. Pure.
+ *
+ * Fields of ours come after the removal of the client's, so that neither a forged copy in whatever spelling nor a
+ * `Connection: postern-subject` has a say in them. A fact that is absent is no field at all. `upgrade` is the protocol
+ * that is asked for; such a request has no body.
+ */
+export function requestHeaders(
+  grant: Grant,
+  exchange: Pick<Exchange, 'clientAddress' | 'interactionId'>,
+  rules: RequestHeaderRules,
+  upgrade: 'websocket' | null,
+): RawHeaders {
+  const { request } = grant
+  const headers = ['Host', request.host]
+  keepClientFields(headers, request.headers, rules)
+  if (upgrade === null) headers.push(...framing(request.method, request.headers))
+  else headers.push('Connection', 'Upgrade', 'Upgrade', upgrade)
+  addConnectionFacts(headers, exchange, request.host, rules.via)
+  addIdentity(headers, grant, rules)
+  return headers
+}
+
+function keepClientFields(to: string[], headers: RawHeaders, rules: RequestHeaderRules): void {
+  const nominated = nominatedByConnection(headers)
+  for (let i = 0; i + 1 < headers.length; i += 2) {
+    const name = headers[i] as string
+    if (isForUpstream(name, nominated, rules)) to.push(name, headers[i + 1] as string)
+  }
+}
+
+function isForUpstream(name: string, nominated: ReadonlySet<string>, rules: RequestHeaderRules): boolean {
+  const folded = foldedName(name)
+  if (isReserved(folded) || isHopByHop(folded) || isFraming(folded) || folded === 'host') return false
+  const lower = name.toLowerCase()
+  // `Connection: authorization` would otherwise let a client show its token here and not to the upstream.
+  if (folded === 'authorization') return lower === folded && rules.authorization === 'forward'
+  return !nominated.has(lower)
+}
+
+/** Asks for a folded name: fields that no client may set towards an upstream. */
+export function isReserved(folded: string): boolean {
+  return RESERVED.has(folded) || RESERVED_PREFIX.test(folded)
+}
+
+/**
+ * Exactly the framing with which the body was read. Without it, node:http writes the body of a GET or DELETE
+ * unframed, and the upstream reads it as a second request that nobody checked (CWE-444, nodejs/node#27880).
+ */
+function framing(method: string, headers: RawHeaders): RawHeaders {
+  if (valuesOf(headers, 'transfer-encoding').length > 0) return ['Transfer-Encoding', 'chunked']
+  const length = valuesOf(headers, 'content-length')[0]
+  if (length !== undefined) return ['Content-Length', length]
+  return METHODS_WITHOUT_BODY.has(method) ? [] : ['Content-Length', '0']
+}
+
+function addConnectionFacts(
+  to: string[],
+  exchange: Pick<Exchange, 'clientAddress' | 'interactionId'>,
+  host: string,
+  via: string,
+): void {
+  const address = plainAddress(exchange.clientAddress)
+  to.push('X-Forwarded-For', address, 'X-Forwarded-Proto', 'https', 'X-Forwarded-Host', host)
+  to.push('Forwarded', `for=${forwardedNode(address)};host=${quotedIfNeeded(host)};proto=https`)
+  to.push('Via', `1.1 ${via}`, 'x-fapi-interaction-id', exchange.interactionId)
+}
+
+function addIdentity(to: string[], { certificate, token, match }: Grant, rules: RequestHeaderRules): void {
+  if (token !== null) {
+    if (token.clientId !== null) to.push('Postern-Client-Id', fieldValue(token.clientId))
+    if (token.subject !== null) to.push('Postern-Subject', fieldValue(token.subject))
+    if (token.scopes.size > 0) to.push('Postern-Scopes', [...token.scopes].map(listedWord).join(' '))
+    if (token.flow !== 'unknown') to.push('Postern-Flow', token.flow)
+  }
+  to.push('Postern-Route', fieldValue(match.route.id))
+  // RFC 9440 section 2.2: a Structured Field byte sequence.
+  if (rules.clientCert === 'forward' && certificate !== null)
+    to.push('Client-Cert', `:${certificate.der.toString('base64')}:`)
+}
+
+/** Without the zone of a link-local address, and IPv4 as such where a dual-stack socket maps it into IPv6. */
+function plainAddress(address: string): string {
+  const plain = address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
+  return isIPv4(plain) || isIPv6(plain) ? plain : 'unknown'
+}
+
+/** RFC 7239 section 6: IPv6 in brackets and quotes. */
+function forwardedNode(address: string): string {
+  return isIPv6(address) ? `"[${address}]"` : address
+}
+
+/** RFC 7239 section 4: a value that is no token, such as a host with a port, is quoted. */
+function quotedIfNeeded(host: string): string {
+  return /^[a-z0-9.\-_]+$/i.test(host) ? host : `"${host}"`
+}
