@@ -133,6 +133,7 @@ function keysOf(schema: z.core.$ZodType, path: readonly PropertyKey[]): readonly
   if (schema instanceof z.ZodPipe) return keysOf(schema.in, path)
   if (schema instanceof z.ZodUnion) return schema.options.flatMap(option => keysOf(option, path))
   const [step, ...rest] = path
+  if (schema instanceof z.ZodRecord) return step === undefined ? [] : keysOf(schema.valueType, rest)
   if (schema instanceof z.ZodArray) return step === undefined ? [] : keysOf(schema.element, rest)
   if (!(schema instanceof z.ZodObject)) return []
   if (step === undefined) return Object.keys(schema.shape)
