@@ -100,7 +100,7 @@ const rule = z.strictObject(
       .optional()
       .describe('The flows whose tokens the rule concerns. Default: every flow of the route.'),
     otherwise: z
-      .union([z.literal(403), z.literal(404)], {
+      .literal([403, 404], {
         error: words('must be 403 or 404', '404 answers as if there were no such path'),
       })
       .optional()

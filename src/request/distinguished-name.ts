@@ -68,7 +68,7 @@ function withoutOuterSpaces(text: string): string {
   const end = start.replace(/ +$/, '')
   // An odd run of backslashes escapes the space that follows it.
   const backslashes = /\\*$/.exec(end)?.[0].length ?? 0
-  return backslashes % 2 === 1 ? `${end} ` : end
+  return backslashes % 2 === 1 && end !== start ? `${end} ` : end
 }
 
 /** RFC 4514 section 2.4: `\` and a special character, or `\` and two hex digits for one byte of UTF-8. */
@@ -107,7 +107,7 @@ function written({ type, value, hex }: Attribute): string {
     .replace(/\p{Cc}/gu, control =>
       [...Buffer.from(control)].map(byte => `\\${byte.toString(16).padStart(2, '0').toUpperCase()}`).join(''),
     )
-    .replace(/^[ #]/, '\\$&')
-    .replace(/(?<=.) $/, '\\ ')
+    // One space alone is at both ends and escaped once.
+    .replace(/^[ #]|(?<=.) $/g, '\\$&')
   return `${type}=${escaped}`
 }
