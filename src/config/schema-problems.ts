@@ -43,7 +43,7 @@ export class SchemaProblems {
     if (issue.code === 'invalid_union') {
       const branch = likeliestBranch(issue, node)
       if (branch !== null) {
-        for (const inner of branch)
+        for (const inner of withoutEchoes(branch))
           this.report({ ...inner, path: [...issue.path, ...inner.path] }, path, schema)
         return
       }
@@ -100,6 +100,14 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
   number: 'must be a number',
   int: 'must be a whole number',
   boolean: 'must be true or false',
+}
+
+/** With a key misspelt, what the object as a whole lacks is a consequence and no second mistake. */
+export function withoutEchoes(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const misspelt = new Set(
+    issues.filter(issue => issue.code === 'unrecognized_keys').map(issue => issue.path.join('.')),
+  )
+  return issues.filter(issue => issue.code !== 'custom' || !misspelt.has(issue.path.join('.')))
 }
 
 /** `"audience"`, or `entry 2 of "audience"`. */
