@@ -110,12 +110,15 @@ export const certificates = listOf(patternOfRoute).meta({
     'Client certificates that are let in: one entry must fit in all its parts. Others are denied with certificate_not_allowed. any: every trusted one.',
 })
 
+/** RFC 6749 appendix A.1; `*` stands for every client that is not named. */
+export const CLIENT_KEY = z.string().regex(/^[\x20-\x7E]{1,256}$/, {
+  error: words('is not a client id', 'printable ASCII; "*" stands for every client that is not named'),
+})
+
 /** Setting of issuers. */
 export const clientCertificates = z
   .record(
-    z.string().regex(/^[\x20-\x7E]{1,256}$/, {
-      error: words('is not a client id', 'printable ASCII; "*" stands for every client that is not named'),
-    }),
+    CLIENT_KEY,
     z.strictObject({
       certificates: listOf(patternOfClient).describe(
         'Certificates of this client. The value client.id stands for the client id of the token: { commonName: client.id }.',

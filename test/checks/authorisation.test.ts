@@ -317,7 +317,10 @@ t.test('the certificate is one of the client that the token was issued to', asyn
   const mapped = { clients: { byClientId, others: null } }
   const template = { clients: { byClientId, others: pattern({ field: 'commonName', is: CLIENT_ID }) } }
   const only = { clients: { byClientId: new Map(), others: pattern({ field: 'commonName', is: CLIENT_ID }) } }
+  const loose = { clients: { byClientId, others: 'any' as const } }
   const cases: [Partial<IssuerRules>, string | undefined, string][] = [
+    [loose, 'client-b', 'certificate_not_allowed'],
+    [loose, 'client-d', 'granted'],
     [mapped, 'client-a', 'granted'],
     [mapped, 'client-b', 'certificate_not_allowed'],
     [mapped, 'client-c', 'granted'],
