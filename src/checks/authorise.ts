@@ -4,8 +4,11 @@ import type { CertificateFacts } from '../request/certificate-facts.js'
 import type { RequestFacts } from '../request/request-facts.js'
 import { binding } from './binding.js'
 import type { Case, Check } from './case.js'
+import { claimRules } from './claim-rules.js'
+import { clientCertificate } from './client-certificate.js'
 import { flow } from './flow.js'
 import { scopes } from './scopes.js'
+import { stepUp } from './step-up.js'
 import { audience, current, lifetime, requiredClaims } from './token.js'
 import type { TokenFacts } from './token-facts.js'
 
@@ -31,8 +34,19 @@ export interface Proofs {
   readonly now: number
 }
 
-/** In the order in which they answer (REQUIREMENTS section 2, rows 9 to 14). `explain` runs the same list. */
-export const CHECKS: readonly Check[] = [audience, requiredClaims, current, lifetime, binding, flow, scopes]
+/** In the order in which they answer (REQUIREMENTS section 2, rows 9 to 16). `explain` runs the same list. */
+export const CHECKS: readonly Check[] = [
+  audience,
+  requiredClaims,
+  current,
+  lifetime,
+  binding,
+  clientCertificate,
+  flow,
+  scopes,
+  stepUp,
+  claimRules,
+]
 
 /** The last step of the decision: the first check that fails refuses, else the grant. */
 export function authorise(proofs: Proofs): Verdict<Grant> {
@@ -41,7 +55,7 @@ export function authorise(proofs: Proofs): Verdict<Grant> {
   if (rule !== null) {
     // authenticateToken ran for this route; a missing proof here is a fault of ours, and must not pass as public.
     if (token === null) throw new Error('a token route without token facts')
-    const subject: Case = { rule, token, certificate: proofs.certificate, now: proofs.now }
+    const subject: Case = { rule, match, token, certificate: proofs.certificate, now: proofs.now }
     for (const check of CHECKS) {
       const denial = check.judge(subject)
       if (denial !== null) return denial

@@ -15,5 +15,6 @@ function tokenHasAllowedFlow({ token, rule }: Case): Denial | null {
 export const flow: Check = {
   name: 'flow',
   judge: tokenHasAllowedFlow,
-  fact: ({ token }) => `${token.flow}: ${token.flowReason}`,
+  fact: ({ token }) =>
+    `${token.flow}: ${token.flowReason}${token.actor === null ? '' : `; ${token.actor} acts for the subject`}`,
 }

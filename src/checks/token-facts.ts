@@ -23,6 +23,8 @@ export interface TokenFacts {
   readonly issuedAt: number | null
   readonly clientId: string | null
   readonly subject: string | null
+  /** Who acts for the subject after a token exchange: sub of the act claim (RFC 8693 section 4.1), or null. */
+  readonly actor: string | null
   readonly scopes: ReadonlySet<string>
   /** null when the token has no cnf. */
   readonly confirmation: Confirmation | null
@@ -34,6 +36,7 @@ export interface TokenFacts {
 /** Derives the facts of a token from its claims, by the rules of its issuer. Pure. */
 export function tokenFacts(claims: Claims, rules: IssuerRules): TokenFacts {
   const clientId = rules.claims.clientId.map(name => claimAt(claims, name)).find(isString) ?? null
+  const actor = claimAt(claims, 'act.sub')
   const resolved: Claims = clientId === null ? claims : { ...claims, client_id: clientId }
   return {
     rules,
@@ -44,6 +47,7 @@ export function tokenFacts(claims: Claims, rules: IssuerRules): TokenFacts {
     issuedAt: numberOf(claims.iat),
     clientId,
     subject: isString(claims.sub) ? claims.sub : null,
+    actor: isString(actor) ? actor : null,
     scopes: new Set(scopesOf(claimAt(claims, rules.claims.scope))),
     confirmation: confirmationOf(claims.cnf),
     ...flowOf(resolved, rules),

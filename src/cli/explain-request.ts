@@ -2,10 +2,11 @@ import type { X509Certificate } from 'node:crypto'
 import { CHECKS } from '../checks/authorise.js'
 import type { Case } from '../checks/case.js'
 import { judgeCertificate } from '../checks/certificate.js'
+import { certificateIsAllowed } from '../checks/client-certificate.js'
 import { type TokenFacts, tokenFacts } from '../checks/token-facts.js'
 import type { Configuration, IssuerSettings } from '../config/settings.js'
-import { Denial, type DenialCode, type Verdict } from '../decision/denials.js'
-import type { Route, TokenRule } from '../policy/policy.js'
+import { answerOf, Denial, type DenialCode, type Verdict } from '../decision/denials.js'
+import type { TokenRule } from '../policy/policy.js'
 import type { RouteMatch } from '../policy/route-index.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
 import { readCredentials } from '../request/credentials.js'
@@ -36,6 +37,8 @@ export interface Explanation {
   readonly outcome: 'allowed' | 'denied'
   /** Of the first check that fails, in the order of the live path. */
   readonly code: DenialCode | null
+  /** Of the answer that the client would read; null when it is the upstream's. */
+  readonly status: number | null
   readonly checks: readonly Answer[]
 }
 
@@ -43,11 +46,15 @@ export interface Explanation {
 class Answers {
   readonly list: Answer[] = []
   code: DenialCode | null = null
+  status: number | null = null
 
   /** Notes a verdict; the fact is that of the denial when it is one. */
   note(check: string, verdict: unknown, fact: string): void {
     const denial = verdict instanceof Denial ? verdict : null
-    if (denial !== null) this.code ??= denial.code
+    if (denial !== null) {
+      this.code ??= denial.code
+      this.status ??= answerOf(denial).status
+    }
     this.list.push({
       check,
       pass: denial === null,
@@ -71,24 +78,26 @@ export async function explainRequest(
   if (!(request instanceof Denial))
     answers.note('route', match, match instanceof Denial ? '' : factOfMatch(match))
   if (!(request instanceof Denial) && !(match instanceof Denial))
-    await explainRoute(configuration, match.route, request, evidence, now, answers)
+    await explainRoute(configuration, match, request, evidence, now, answers)
   return {
     path: request instanceof Denial ? null : request.path,
     route: match instanceof Denial ? null : match.route.id,
     outcome: answers.code === null ? 'allowed' : 'denied',
     code: answers.code,
+    status: answers.status,
     checks: answers.list,
   }
 }
 
 async function explainRoute(
   configuration: Configuration,
-  route: Route,
+  match: RouteMatch,
   request: RequestFacts,
   evidence: Evidence,
   now: number,
   answers: Answers,
 ): Promise<void> {
+  const { route } = match
   if (route.token !== null) {
     const brought =
       evidence.claims !== null ? 'claims given' : readCredentials(request.headers, request.query)
@@ -103,13 +112,15 @@ async function explainRoute(
       certificate === null ? '' : factOfCertificate(certificate),
     )
   }
+  if (route.certificates !== null)
+    answers.note('certificates', certificateIsAllowed(route, certificate), 'allowed by certificates')
   if (route.token !== null)
-    await explainToken(configuration, route.token, evidence, certificate, now, answers)
+    await explainToken(configuration, { match, rule: route.token }, evidence, certificate, now, answers)
 }
 
 async function explainToken(
   configuration: Configuration,
-  rule: TokenRule,
+  { match, rule }: Pick<Case, 'match' | 'rule'>,
   evidence: Evidence,
   certificate: Verdict<CertificateFacts> | null,
   now: number,
@@ -119,7 +130,7 @@ async function explainToken(
   for (const { name, judge, fact } of CHECKS) {
     if (token === null) answers.list.push({ check: name, pass: false, fact: 'no token to judge' })
     else {
-      const subject: Case = { rule, token, certificate, now }
+      const subject: Case = { rule, match, token, certificate, now }
       answers.note(name, judge(subject), fact(subject))
     }
   }

@@ -73,7 +73,7 @@ function certificateOf(pem: string): X509Certificate {
 }
 
 function printExplanation(
-  { path, route, outcome, code, checks }: Explanation,
+  { path, route, outcome, code, status, checks }: Explanation,
   { routes }: Configuration,
 ): void {
   print(`path     ${path ?? '(more than one reading)'}`)
@@ -95,5 +95,5 @@ function printExplanation(
   )
   print('')
   if (code === null) print(coloured('green', outcome))
-  else print(`${coloured('red', outcome)}  ${DENIALS[code].status} ${code}: ${DENIALS[code].hint}`)
+  else print(`${coloured('red', outcome)}  ${status} ${code}: ${DENIALS[code].hint}`)
 }

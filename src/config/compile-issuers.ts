@@ -2,6 +2,7 @@ import { EXPERIMENTAL_PRESETS, FLOW_PRESETS } from '../policy/flow-presets.js'
 import type { ClaimCondition } from '../policy/flow-rules.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { Flow, Route } from '../policy/policy.js'
+import { compileClients } from './compile-authorisation.js'
 import { readBundle } from './compile-upstreams.js'
 import type { Draft } from './draft.js'
 import { keySetFaults } from './key-set-file.js'
@@ -22,7 +23,8 @@ export async function compileIssuers(draft: Draft): Promise<ReadonlyMap<string, 
     checkTypes(draft, path, parts.typ ?? [])
     checkPreset(draft, path, parts.flow?.name)
     const keys = parts.keys === undefined ? null : await readKeys(draft, parts.keys, [...path, 'keys'])
-    const rules = rulesOf(name, parts)
+    const clients = compileClients(draft, parts.clients, [...path, 'clients'])
+    const rules = rulesOf(name, parts, clients)
     if (keys !== null && rules !== null) compiled.set(name, { rules, keys, place: draft.keyPlace(path) })
   }
   return compiled
@@ -32,7 +34,7 @@ type IssuerParts = NonNullable<
   NonNullable<Draft['parts']['issuers']> extends ReadonlyMap<string, infer V> ? V : never
 >
 
-function rulesOf(name: string, parts: IssuerParts): IssuerRules | null {
+function rulesOf(name: string, parts: IssuerParts, clients: IssuerRules['clients']): IssuerRules | null {
   const { issuer, audience, algorithms, typ, clockSkew, maxLifetime, requiredClaims, claims, flow } = parts
   if (issuer === undefined || audience === undefined || algorithms === undefined || typ === undefined)
     return null
@@ -43,7 +45,7 @@ function rulesOf(name: string, parts: IssuerParts): IssuerRules | null {
   const maxLifetimeSeconds = maxLifetime === undefined ? null : maxLifetime / 1000
   return {
     ...{ name, issuer, audience, algorithms, typ, clockSkewSeconds, maxLifetimeSeconds, requiredClaims },
-    ...{ claims: { scope, clientId }, flow },
+    ...{ claims: { scope, clientId }, flow, clients },
   }
 }
 
@@ -157,6 +159,15 @@ export function checkUseOfIssuers(draft: Draft, routes: readonly Route[]): void 
   for (const [name, parts] of draft.parts.issuers ?? []) {
     const path = ['issuers', name]
     const wanted = new Set(routes.flatMap(({ token }) => (token?.issuers.includes(name) ? token.flows : [])))
+    if (
+      parts?.clients !== undefined &&
+      !routes.some(({ mtls, token }) => mtls && token?.issuers.includes(name))
+    )
+      draft.warning(
+        [...path, 'clients'],
+        'no route asks for a client certificate and a token of this issuer, so its clients are never compared',
+        'add mtls to the security of the routes, or take it out',
+      )
     const classifier = parts?.flow
     if (classifier === undefined || wanted.size === 0) continue
     const told = new Set<Flow>(classifier.rules.map(rule => rule.is))

@@ -2,9 +2,12 @@ import { Denial } from '../decision/denials.js'
 import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-template.js'
 import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
 import { RouteIndex } from '../policy/route-index.js'
+import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compile-authorisation.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import type { Place } from './problem.js'
+import type { AllowList } from './schema-certificates.js'
+import type { WrittenClaimRule } from './schema-claims.js'
 import type { Security } from './schema-route.js'
 import type { Path } from './source-tree.js'
 
@@ -17,6 +20,10 @@ interface Effective {
   readonly upstream: string
   readonly errors: ErrorFormat
   readonly binding: 'required' | 'if-present'
+  readonly claims: readonly WrittenClaimRule[]
+  readonly acr: readonly string[]
+  readonly maxAuthAge: number
+  readonly certificates: AllowList
   readonly timeout: number
 }
 
@@ -29,8 +36,9 @@ interface Found<S extends Setting> {
   readonly broken: boolean
 }
 
-/** Settings that say something of tokens. */
-const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding'] as const
+/** Settings that say something of tokens, or of client certificates. */
+const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding', 'claims', 'acr', 'maxAuthAge'] as const
+const CERTIFICATE_SETTINGS = ['certificates'] as const
 
 /** The routes that are valid in themselves, and the index of them when all are and no two are the same. */
 export function compileRoutes(draft: Draft): {
@@ -59,8 +67,10 @@ export function compileRoutes(draft: Draft): {
       if (route === null) whole = false
       else compiled.push(route)
     }
-    checkMeaninglessSettings(draft, index)
+    checkMeaninglessSettings(draft, index, 'oauth2', TOKEN_SETTINGS, 'token')
+    checkMeaninglessSettings(draft, index, 'mtls', CERTIFICATE_SETTINGS, 'client certificate')
   }
+  warnOfReplacedRules(draft)
   checkIds(draft, compiled)
   const index = buildIndex(draft, compiled)
   return { routes: compiled.map(one => one.route), index: whole ? index : null }
@@ -115,6 +125,8 @@ class RouteDraft {
         'a WebSocket handshake is a GET request',
         `write "GET ${this.#key.slice(this.#key.indexOf(' ') + 1)}"`,
       )
+    if (target !== null && security.value !== undefined)
+      this.#checkAuthorisation(security.value, target.segments)
     if (target === null || parts === undefined) return null
     if (security.value === undefined || upstream.value === undefined || token === 'invalid') return null
     const route: Route = {
@@ -123,6 +135,7 @@ class RouteDraft {
       template: target.template,
       api: api?.name ?? '',
       mtls: security.value.mtls,
+      certificates: security.value.mtls ? (this.#setting('certificates').value?.allowed ?? null) : null,
       token,
       upstream: upstream.value,
       errors: this.#setting('errors').value ?? 'fdx',
@@ -155,7 +168,19 @@ class RouteDraft {
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
-    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
+    const claims = (this.#setting('claims').value ?? []).map(({ rule }) => rule)
+    const stepUp = stepUpOf(this.#setting('acr').value, this.#setting('maxAuthAge').value)
+    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding, stepUp, claims }
+  }
+
+  #checkAuthorisation(security: Security, segments: readonly Segment[]): void {
+    checkRouteAuthorisation(this.#draft, {
+      ...{ key: this.#key, security, segments, flows: this.#setting('flow').value ?? [] },
+      claims: this.#setting('claims'),
+      acr: this.#setting('acr'),
+      maxAuthAge: this.#setting('maxAuthAge'),
+      certificates: this.#setting('certificates'),
+    })
   }
 
   #needed<S extends Setting>(name: S, hint: string): Effective[S] | null {
@@ -275,37 +300,43 @@ function* settingLevels(draft: Draft): Iterable<{ readonly path: Path; readonly 
   }
 }
 
-/** What is said of tokens where none is asked for would be ignored, and its author thinks it is not. */
-function checkMeaninglessSettings(draft: Draft, index: number): void {
+/** What is said of tokens or certificates where none is asked for would be ignored, and its author thinks it is not. */
+function checkMeaninglessSettings(
+  draft: Draft,
+  index: number,
+  asked: keyof Security,
+  settings: readonly string[],
+  what: string,
+): void {
   const api = draft.parts.apis?.[index]
   const apiPath = ['apis', index]
-  const asksForTokens = (path: Path, own: Security | undefined): boolean | null => {
+  const asksFor = (path: Path, own: Security | undefined): boolean | null => {
     if (draft.isBroken([...path, 'security'])) return null
-    if (own !== undefined) return own.oauth2
+    if (own !== undefined) return own[asked]
     if (draft.isBroken([...apiPath, 'security']) || draft.isBroken(['defaults', 'security'])) return null
-    return (api?.security ?? draft.parts.defaults?.security)?.oauth2 ?? null
+    return (api?.security ?? draft.parts.defaults?.security)?.[asked] ?? null
   }
-  let everyRouteWithoutTokens = (api?.routes?.size ?? 0) > 0
+  let everyRouteWithout = (api?.routes?.size ?? 0) > 0
   for (const [key, parts] of api?.routes ?? []) {
     const path = [...apiPath, 'routes', key]
-    const asks = asksForTokens(path, parts?.security)
-    if (asks !== false) everyRouteWithoutTokens = false
+    const asks = asksFor(path, parts?.security)
+    if (asks !== false) everyRouteWithout = false
     else
-      for (const name of TOKEN_SETTINGS)
+      for (const name of settings)
         if (draft.stands([...path, name]))
           draft.problemAtKey(
             [...path, name],
-            `"${name}" has no meaning here: the route asks for no token`,
-            'take it out, or add oauth2 to security',
+            `"${name}" has no meaning here: the route asks for no ${what}`,
+            `take it out, or add ${asked} to security`,
           )
   }
-  if (everyRouteWithoutTokens)
-    for (const name of TOKEN_SETTINGS)
+  if (everyRouteWithout)
+    for (const name of settings)
       if (draft.stands([...apiPath, name]))
         draft.problemAtKey(
           [...apiPath, name],
-          `"${name}" has no meaning here: no route of the API asks for a token`,
-          'take it out, or add oauth2 to security',
+          `"${name}" has no meaning here: no route of the API asks for a ${what}`,
+          `take it out, or add ${asked} to security`,
         )
 }
 

@@ -1,10 +1,11 @@
 import { z } from 'zod'
 import { policySchema } from './schema.js'
+import { CLIENT_KEY } from './schema-certificates.js'
 import { ROUTE_KEY } from './schema-route.js'
 import { NAME } from './schema-values.js'
 
 /** Keys are taken as they stand. */
-const KEYS: readonly unknown[] = [ROUTE_KEY, NAME]
+const KEYS: readonly unknown[] = [ROUTE_KEY, NAME, CLIENT_KEY]
 
 const VARIABLE = '\\$\\{'
 

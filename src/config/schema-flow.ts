@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { FLOW_PRESETS, type FlowPreset, USER_EVIDENCE } from '../policy/flow-presets.js'
+import { EXPERIMENTAL_PRESETS, FLOW_PRESETS, type FlowPreset, USER_EVIDENCE } from '../policy/flow-presets.js'
 import type { ClaimCondition, FlowRule } from '../policy/flow-rules.js'
 import type { FlowClassifier } from '../policy/issuer.js'
 import type { Flow } from '../policy/policy.js'
@@ -72,7 +72,12 @@ export const issuerFlow = z
   .union(
     [
       z.strictObject({
-        preset: z.enum(PRESETS).optional().describe('How a known authorization server marks the flow.'),
+        preset: z
+          .enum(PRESETS)
+          .optional()
+          .describe(
+            `How a known authorization server marks the flow. Experimental, known from sample tokens only: ${[...EXPERIMENTAL_PRESETS].join(', ')}.`,
+          ),
         rules: rules
           .optional()
           .describe('The first rule that matches decides; they come before those of the preset.'),

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { clientCertificates } from './schema-certificates.js'
 import { issuerFlow } from './schema-flow.js'
 import { duration, fileName, oneOrMany, text, url, words } from './schema-values.js'
 
@@ -142,4 +143,5 @@ export const issuer = z.strictObject({
   flow: issuerFlow.describe(
     'How tokens show the OAuth flow they come from. Tokens that no rule matches are denied.',
   ),
+  clients: clientCertificates.optional(),
 })

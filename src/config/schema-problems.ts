@@ -43,7 +43,7 @@ export class SchemaProblems {
     if (issue.code === 'invalid_union') {
       const branch = likeliestBranch(issue, node)
       if (branch !== null) {
-        for (const inner of branch)
+        for (const inner of withoutEchoes(branch))
           this.report({ ...inner, path: [...issue.path, ...inner.path] }, path, schema)
         return
       }
@@ -102,6 +102,14 @@ const TYPE_WORDS: Readonly<Record<string, string>> = {
   boolean: 'must be true or false',
 }
 
+/** With a key misspelt, what the object as a whole lacks is a consequence and no second mistake. */
+export function withoutEchoes(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
+  const misspelt = new Set(
+    issues.filter(issue => issue.code === 'unrecognized_keys').map(issue => issue.path.join('.')),
+  )
+  return issues.filter(issue => issue.code !== 'custom' || !misspelt.has(issue.path.join('.')))
+}
+
 /** `"audience"`, or `entry 2 of "audience"`. */
 export function quotedName(path: Path): string {
   const last = path.at(-1)
@@ -133,6 +141,7 @@ function keysOf(schema: z.core.$ZodType, path: readonly PropertyKey[]): readonly
   if (schema instanceof z.ZodPipe) return keysOf(schema.in, path)
   if (schema instanceof z.ZodUnion) return schema.options.flatMap(option => keysOf(option, path))
   const [step, ...rest] = path
+  if (schema instanceof z.ZodRecord) return step === undefined ? [] : keysOf(schema.valueType, rest)
   if (schema instanceof z.ZodArray) return step === undefined ? [] : keysOf(schema.element, rest)
   if (!(schema instanceof z.ZodObject)) return []
   if (step === undefined) return Object.keys(schema.shape)

@@ -1,7 +1,9 @@
 import { z } from 'zod'
 import type { ScopeRule } from '../policy/policy.js'
+import { certificates } from './schema-certificates.js'
+import { claims } from './schema-claims.js'
 import { FLOWS } from './schema-flow.js'
-import { duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
+import { acrValue, duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
 /** What a route asks of its caller. */
 export interface Security {
@@ -101,6 +103,14 @@ export const routeSettings = {
     .describe(
       'Whether the token must be bound to the client certificate. Follows from security: required with mtls and oauth2.',
     ),
+  claims: claims.optional(),
+  acr: oneOrMany(acrValue(), 'an acr value')
+    .optional()
+    .describe('The acr of the token must be one of these, in order of preference (RFC 9470 step-up).'),
+  maxAuthAge: duration('0s', '24d')
+    .optional()
+    .describe('Longest time since the user authenticated, by auth_time of the token (RFC 9470 step-up).'),
+  certificates: certificates.optional(),
   timeout: duration('1ms', '1h')
     .optional()
     .describe('Longest wait for the upstream, instead of its own timeouts.response.'),

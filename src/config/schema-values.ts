@@ -160,6 +160,12 @@ export const NAME = z.string().regex(/^[A-Za-z][A-Za-z0-9_-]{0,63}$/, {
   error: words('is not a name', 'a letter, then letters, digits, - and _, at most 64 characters'),
 })
 
+/** One value of acr_values: what a scope may hold, for both stand in quotes with spaces between (RFC 9470 section 3). */
+export function acrValue() {
+  const error = words('must be an acr value', 'printable ASCII without spaces, quotes and backslashes')
+  return z.string({ error }).regex(/^[\x21\x23-\x5B\x5D-\x7E]{1,256}$/, { error })
+}
+
 /** RFC 6749 section 3.3: printable ASCII without space, `"` and `\`. */
 export function scopeToken() {
   const error = words(

@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import type { Findings } from './findings.js'
-import { SchemaProblems } from './schema-problems.js'
+import { SchemaProblems, withoutEchoes } from './schema-problems.js'
 import { holdsUnknown, nodeAt, type Path, plainValue, type SourceNode } from './source-tree.js'
 
 /**
@@ -156,14 +156,6 @@ class Validator {
   #break(path: Path): void {
     this.broken.add(keyOf(path))
   }
-}
-
-/** With a key misspelt, what the object as a whole lacks is a consequence and no second mistake. */
-function withoutEchoes(issues: readonly z.core.$ZodIssue[]): readonly z.core.$ZodIssue[] {
-  const misspelt = new Set(
-    issues.filter(issue => issue.code === 'unrecognized_keys').map(issue => issue.path.join('.')),
-  )
-  return issues.filter(issue => issue.code !== 'custom' || !misspelt.has(issue.path.join('.')))
 }
 
 /** Records are read as maps; the only standard one is empty. */

@@ -5,7 +5,14 @@
  */
 
 /** What an RFC 6750 section 3.1 challenge says, or that a bare challenge (no `error`) or none at all is due. */
-export type Challenge = 'none' | 'bare' | 'invalid_request' | 'invalid_token' | 'insufficient_scope'
+export type Challenge =
+  | 'none'
+  | 'bare'
+  | 'invalid_request'
+  | 'invalid_token'
+  | 'insufficient_scope'
+  /** RFC 9470 section 3. */
+  | 'insufficient_user_authentication'
 
 /** The part of a request's life that may refuse with the code. */
 export type Step =
@@ -149,6 +156,14 @@ export const DENIALS = {
     message: 'The client certificate is not accepted',
     hint: 'The serial number is on a list of server.tls.clients.crl.',
   },
+  certificate_not_allowed: {
+    status: 403,
+    challenge: 'none',
+    fdx: '403',
+    step: 'checkCertificate',
+    message: 'The client certificate is not allowed here',
+    hint: 'Trusted, but not in certificates of the route, or not one of those that clients of the issuer has for this client.',
+  },
   token_malformed: {
     status: 401,
     challenge: 'invalid_token',
@@ -277,6 +292,22 @@ export const DENIALS = {
     message: 'The access token lacks a required scope',
     hint: 'The scopes of the token do not satisfy the route. The challenge names what is needed.',
   },
+  stepup_required: {
+    status: 401,
+    challenge: 'insufficient_user_authentication',
+    fdx: '603',
+    step: 'authorise',
+    message: 'The user has to authenticate again, or more strongly',
+    hint: 'acr or auth_time of the token do not satisfy acr or maxAuthAge of the route, or are absent (RFC 9470).',
+  },
+  claim_mismatch: {
+    status: 403,
+    challenge: 'none',
+    fdx: '602',
+    step: 'authorise',
+    message: 'The access token does not extend to this resource',
+    hint: 'A rule in claims of the route does not hold. With otherwise: 404 the client reads the answer of route_unknown.',
+  },
   issuer_unavailable: {
     status: 503,
     challenge: 'none',
@@ -335,6 +366,12 @@ export interface DenialParameters {
   readonly scope?: string
   /** Methods for Allow (RFC 9110 section 15.5.6), from the policy. */
   readonly allow?: string
+  /** acr_values of the challenge (RFC 9470 section 3), with spaces between them, from the policy. */
+  readonly acrValues?: string
+  /** max_age of the challenge (RFC 9470 section 3), in seconds, from the policy. */
+  readonly maxAge?: number
+  /** The client reads the answer of this code instead, to the byte: it must not learn that there was anything to refuse. */
+  readonly answeredAs?: 'route_unknown'
 }
 
 /** A refusal. A value that is returned, not an Error: nothing is exceptional about refusing. */
@@ -349,6 +386,11 @@ export class Denial {
     this.detail = detail
     this.parameters = parameters
   }
+}
+
+/** The entry of the catalogue that the client reads. The code of the denial itself goes to log and metrics. */
+export function answerOf({ code, parameters }: Denial): DenialSpec {
+  return DENIALS[parameters.answeredAs ?? code]
 }
 
 /** What a step proved, or the refusal. `instanceof Denial` narrows it. */

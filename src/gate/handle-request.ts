@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto'
 import { authorise, type Grant } from '../checks/authorise.js'
 import { judgeCertificate } from '../checks/certificate.js'
+import { certificateIsAllowed } from '../checks/client-certificate.js'
 import type { TokenFacts } from '../checks/token-facts.js'
-import { DENIALS, Denial, type Verdict } from '../decision/denials.js'
+import { answerOf, Denial, type Verdict } from '../decision/denials.js'
 import { faultFields } from '../observe/logger.js'
 import { recordRequest } from '../observe/record.js'
+import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteMatch } from '../policy/route-index.js'
 import { readCredentials } from '../request/credentials.js'
 import { clientInteractionId } from '../request/interaction-id.js'
@@ -43,6 +45,8 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
   if (route.mtls && certificate === null)
     return new Denial('certificate_missing', 'no certificate on this connection')
   if (route.mtls && certificate instanceof Denial) return certificate
+  const notAllowed = certificateIsAllowed(route, certificate)
+  if (notAllowed !== null) return notAllowed
 
   const token =
     credentials === null || route.token === null
@@ -106,7 +110,12 @@ function refuseUnlessLate(
   const { response } = arrival
   // An answer that has begun cannot become a refusal; a broken connection is the only honest sign left.
   if (response.headersSent) response.destroy()
-  else refuse(response, denial, trace.match?.route.errors ?? gate.errors, interactionId)
+  else refuse(response, denial, formatOf(gate, trace, denial), interactionId)
+}
+
+/** What passes for an unknown route has no route whose format it could have. */
+function formatOf(gate: Gate, trace: Trace, { parameters }: Denial): ErrorFormat {
+  return parameters.answeredAs === undefined ? (trace.match?.route.errors ?? gate.errors) : gate.errors
 }
 
 /** nginx's number for a client that left before the answer; never sent. */
@@ -122,7 +131,7 @@ function record(
 ): void {
   const denial = result instanceof Denial ? result : null
   const forwarded = result === null || result instanceof Denial ? null : result
-  const status = denial !== null ? DENIALS[denial.code].status : (forwarded?.status ?? CLIENT_CLOSED_REQUEST)
+  const status = denial !== null ? answerOf(denial).status : (forwarded?.status ?? CLIENT_CLOSED_REQUEST)
   const broken = forwarded === null ? (result === null ? 'aborted' : null) : forwarded.end
   recordRequest(
     {
@@ -143,6 +152,7 @@ function record(
       clientId: trace.token?.clientId ?? null,
       subject: trace.token?.subject ?? null,
       flow: trace.token?.flow ?? null,
+      actor: trace.token?.actor ?? null,
       thumbprint: arrival.certificate?.thumbprint ?? null,
       clientAddress: arrival.clientAddress,
       interactionId,

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { DENIALS, type Denial } from '../decision/denials.js'
+import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
 
 /** A refusal as it goes over the wire. */
@@ -52,7 +52,7 @@ export function refuseRaw(socket: Duplex, denial: Denial, interactionId: string,
 
 /** The status, headers and body of a refusal: the client reads words of the catalogue, never `detail`. */
 export function answerTo(denial: Denial, format: ErrorFormat, interactionId: string): Answer {
-  const spec = DENIALS[denial.code]
+  const spec = answerOf(denial)
   const body =
     format === 'fdx'
       ? JSON.stringify({ code: spec.fdx, message: spec.message })
@@ -75,11 +75,18 @@ export function answerTo(denial: Denial, format: ErrorFormat, interactionId: str
 
 /** RFC 6750 section 3: every value is ours, so nothing of the request can break out of the quotes. */
 function challengeOf(denial: Denial): string | null {
-  const { challenge, message } = DENIALS[denial.code]
+  const { challenge, message } = answerOf(denial)
   if (challenge === 'none') return null
   if (challenge === 'bare') return 'Bearer'
-  const scope = denial.parameters.scope
-  return `Bearer error="${challenge}", error_description="${message}"${scope === undefined ? '' : `, scope="${scope}"`}`
+  return `Bearer error="${challenge}", error_description="${message}"${challengeParameters(denial)}`
+}
+
+/** In quotes, all of them, as RFC 9470 section 3 shows max_age too. */
+function challengeParameters({ parameters: { scope, acrValues, maxAge } }: Denial): string {
+  const values = { scope, acr_values: acrValues, max_age: maxAge }
+  return Object.entries(values)
+    .map(([name, value]) => (value === undefined ? '' : `, ${name}="${value}"`))
+    .join('')
 }
 
 /**

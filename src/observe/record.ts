@@ -17,6 +17,8 @@ export interface RequestRecord {
   readonly clientId: string | null
   readonly subject: string | null
   readonly flow: string | null
+  /** Who acts for the subject (RFC 8693 section 4.1). */
+  readonly actor: string | null
   /** x5t#S256 of the client certificate. */
   readonly thumbprint: string | null
   readonly clientAddress: string
@@ -47,6 +49,7 @@ function lineOf(record: RequestRecord): Fields {
     clientId: record.clientId,
     subject: record.subject === null ? null : shortHash(record.subject),
     flow: record.flow,
+    actor: record.actor === null ? undefined : shortHash(record.actor),
     certificate: record.thumbprint?.slice(0, 12) ?? null,
     clientAddress: record.clientAddress,
     interactionId: record.interactionId,

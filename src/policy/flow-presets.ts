@@ -1,7 +1,16 @@
+import type { ClaimCondition } from './flow-rules.js'
 import type { FlowClassifier } from './issuer.js'
 
 /** Claims that only tokens of a present user carry (RFC 9068 section 2.2.1, FDX token profile). */
 export const USER_EVIDENCE = ['auth_time', 'acr', 'amr', 'uid', 'username', 'sid', 'fdxConsentId'] as const
+
+/**
+ * One client can exchange the token of another one (RFC 8693): sub is then a client, and not the one of client_id. An exchanged
+ * token (act) is a person's only when it shows the person.
+ */
+const NOT_EXCHANGED_FOR_A_CLIENT: ClaimCondition = {
+  any: [{ claim: 'act', exists: false }, ...USER_EVIDENCE.map(claim => ({ claim, exists: true }))],
+}
 
 /**
  * How known authorization servers mark the flow. No standard claim carries the grant type; RFC 9068 section 2.2 only
@@ -13,7 +22,7 @@ export const USER_EVIDENCE = ['auth_time', 'acr', 'amr', 'uid', 'username', 'sid
  */
 const SUBJECT_IS_CLIENT: FlowClassifier['rules'] = [
   { when: { claim: 'sub', equalsClaim: 'client_id' }, is: 'client_credentials' },
-  { when: { claim: 'sub', exists: true }, is: 'authorization_code' },
+  { when: { all: [{ claim: 'sub', exists: true }, NOT_EXCHANGED_FOR_A_CLIENT] }, is: 'authorization_code' },
 ]
 
 export const FLOW_PRESETS = {
@@ -62,10 +71,7 @@ export const FLOW_PRESETS = {
       },
       {
         when: {
-          all: [
-            { claim: 'sub', exists: true },
-            { claim: 'gty', exists: false },
-          ],
+          all: [{ claim: 'sub', exists: true }, { claim: 'gty', exists: false }, NOT_EXCHANGED_FOR_A_CLIENT],
         },
         is: 'authorization_code',
       },

@@ -1,3 +1,4 @@
+import type { CertificatePattern } from './certificate-patterns.js'
 import type { FlowRule } from './flow-rules.js'
 
 /** What a token of one issuer must satisfy; judged on every request against the facts of the token. */
@@ -25,7 +26,18 @@ export interface IssuerRules {
     readonly clientId: readonly string[]
   }
   readonly flow: FlowClassifier
+  /** Which certificates its clients use on mTLS routes; null: not told. */
+  readonly clients: ClientCertificates | null
 }
+
+/** The certificates of the clients of one issuer (REQUIREMENTS TLS-19). */
+export interface ClientCertificates {
+  readonly byClientId: ReadonlyMap<string, ClientPatterns>
+  /** For clients that are not named; null: they are refused. */
+  readonly others: ClientPatterns | null
+}
+
+export type ClientPatterns = readonly CertificatePattern[] | 'any'
 
 /** How an issuer marks the OAuth flow of a token. */
 export interface FlowClassifier {

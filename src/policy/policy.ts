@@ -1,3 +1,6 @@
+import type { CertificatePattern } from './certificate-patterns.js'
+import type { ClaimRule } from './claim-rules.js'
+
 /** A policy as the request path uses it: already valid, readonly, without a trace of the file it came from. */
 
 export type Flow = 'authorization_code' | 'client_credentials'
@@ -18,6 +21,18 @@ export interface TokenRule {
   readonly scopes: ScopeRule
   /** `required`: a token without cnf never passes. `if-present`: a cnf that is there is enforced. */
   readonly binding: 'required' | 'if-present'
+  /** How strongly and recently the user must have authenticated; null: not asked. */
+  readonly stepUp: StepUp | null
+  /** All must hold. */
+  readonly claims: readonly ClaimRule[]
+}
+
+/** RFC 9470; at least one of the two is asked. */
+export interface StepUp {
+  /** Any one of these acr values will do; empty: not asked. */
+  readonly acr: readonly string[]
+  /** Greatest age of auth_time in seconds, or null. */
+  readonly maxAuthAgeSeconds: number | null
 }
 
 /** One method and path template with its rules. */
@@ -30,6 +45,8 @@ export interface Route {
   readonly api: string
   /** A client certificate is required. */
   readonly mtls: boolean
+  /** The client certificate must fit one of these; null: any trusted one will do. */
+  readonly certificates: readonly CertificatePattern[] | null
   /** null: no token is asked for. With `mtls: false` as well, the route is public. */
   readonly token: TokenRule | null
   readonly upstream: string

@@ -1,4 +1,5 @@
 import { createHash, type X509Certificate } from 'node:crypto'
+import { type CertificateNames, certificateNames } from './certificate-names.js'
 
 /** Why a certificate's key is too weak to be trusted, or null. */
 export type KeyWeakness = string | null
@@ -16,6 +17,9 @@ export interface CertificateFacts {
   /** RFC 8705 `x5t#S256`: base64url SHA-256 of the DER. */
   readonly thumbprint: string
   readonly subject: string
+  readonly names: CertificateNames
+  /** base64 SHA-256 of the SubjectPublicKeyInfo: it outlives the renewal of a certificate that keeps its key (RFC 7469 section 2.4). */
+  readonly spki: string
   /** DER, for RFC 9440 Client-Cert. */
   readonly der: Buffer
   /** Seconds since the epoch. */
@@ -70,6 +74,10 @@ export function certificateFacts(
   return {
     thumbprint: thumbprintOf(certificate.raw),
     subject: certificate.subject,
+    names: certificateNames(certificate),
+    spki: createHash('sha256')
+      .update(certificate.publicKey.export({ type: 'spki', format: 'der' }))
+      .digest('base64'),
     der: certificate.raw,
     notBefore: Date.parse(certificate.validFrom) / 1000,
     notAfter: Date.parse(certificate.validTo) / 1000,

@@ -25,11 +25,14 @@ const RULES: IssuerRules = {
   requiredClaims: ['sub', 'client_id', 'iat', 'jti'],
   claims: { scope: 'scope', clientId: ['client_id', 'azp'] },
   flow: FLOW_PRESETS.rfc9068,
+  clients: null,
 }
 
 const CERTIFICATE: CertificateFacts = {
   thumbprint: THUMBPRINT,
   subject: 'CN=client-a',
+  names: { subject: 'CN=client-a', issuer: 'CN=CA', commonName: 'client-a', dns: [], uri: [], email: [] },
+  spki: '',
   der: Buffer.from('der'),
   notBefore: NOW - 1000,
   notAfter: NOW + 1000,
@@ -60,6 +63,8 @@ const RULE: TokenRule = {
   flows: ['authorization_code'],
   scopes: { all: ['basic'], any: [], optional: [] },
   binding: 'required',
+  stepUp: null,
+  claims: [],
 }
 
 interface Circumstances {
@@ -86,6 +91,7 @@ function judge({
     template: '/a',
     api: 'test',
     mtls: true,
+    certificates: null,
     token: { ...RULE, ...rule },
     upstream: 'provider',
     errors: 'fdx',

@@ -11,6 +11,7 @@ function route(method: string, template: string): Route {
     template,
     api: 'test',
     mtls: false,
+    certificates: null,
     token: null,
     upstream: 'provider',
     errors: 'fdx',

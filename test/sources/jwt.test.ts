@@ -38,6 +38,7 @@ function rulesOf(issuer: string, changes: Partial<IssuerRules> = {}): IssuerRule
     maxLifetimeSeconds: 900,
     requiredClaims: ['sub', 'client_id', 'iat', 'jti'],
     claims: { scope: 'scope', clientId: ['client_id'] },
+    clients: null,
     flow: FLOW_PRESETS.rfc9068,
     ...changes,
   }
