@@ -2,6 +2,7 @@ import { Denial } from '../decision/denials.js'
 import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-template.js'
 import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
 import { RouteIndex } from '../policy/route-index.js'
+import { compileDpop } from './compile-dpop.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import type { Place } from './problem.js'
@@ -30,7 +31,7 @@ interface Found<S extends Setting> {
 }
 
 /** Settings that say something of tokens. */
-const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding'] as const
+const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding', 'dpop'] as const
 
 /** The routes that are valid in themselves, and the index of them when all are and no two are the same. */
 export function compileRoutes(draft: Draft): {
@@ -154,8 +155,9 @@ class RouteDraft {
     const flow = this.#needed('flow', 'authorization_code, client_credentials, or a list of both')
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
+    const dpop = compileDpop(this.#draft, [this.#path, this.#api, ['defaults']], security.mtls)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
-    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
+    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding, dpop }
   }
 
   #needed<S extends Setting>(name: S, hint: string): Effective[S] | null {

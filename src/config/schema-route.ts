@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ScopeRule } from '../policy/policy.js'
+import { dpop } from './schema-dpop.js'
 import { FLOWS } from './schema-flow.js'
 import { duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
@@ -99,8 +100,9 @@ export const routeSettings = {
     .enum(['required', 'if-present'])
     .optional()
     .describe(
-      'Whether the token must be bound to the client certificate. Follows from security: required with mtls and oauth2.',
+      'Whether the token must be bound to the client certificate or a DPoP key. Follows from security: required with mtls and oauth2.',
     ),
+  dpop: dpop.optional(),
   timeout: duration('1ms', '1h')
     .optional()
     .describe('Longest wait for the upstream, instead of its own timeouts.response.'),

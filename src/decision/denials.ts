@@ -4,8 +4,18 @@
  * Status and order: REQUIREMENTS section 2. `fdx` is the FDX 6 error code, which is not the HTTP status.
  */
 
-/** What an RFC 6750 section 3.1 challenge says, or that a bare challenge (no `error`) or none at all is due. */
-export type Challenge = 'none' | 'bare' | 'invalid_request' | 'invalid_token' | 'insufficient_scope'
+/**
+ * The `error` of the challenge (RFC 6750 section 3.1, RFC 9449 section 7.1), or that a bare challenge (no `error`) or none at all
+ * is due. Whether the scheme is Bearer or DPoP follows from what the client tried.
+ */
+export type Challenge =
+  | 'none'
+  | 'bare'
+  | 'invalid_request'
+  | 'invalid_token'
+  | 'insufficient_scope'
+  | 'invalid_dpop_proof'
+  | 'use_dpop_nonce'
 
 /** The part of a request's life that may refuse with the code. */
 export type Step =
@@ -14,7 +24,9 @@ export type Step =
   | 'readCredentials'
   | 'checkCertificate'
   | 'authenticateToken'
+  | 'verifyProof'
   | 'authorise'
+  | 'spendProof'
   | 'forward'
 
 interface DenialSpec {
@@ -235,7 +247,7 @@ export const DENIALS = {
     fdx: '603',
     step: 'authorise',
     message: 'The access token is not bound to a key of the client',
-    hint: 'The route demands a bound token (cnf with x5t#S256) and this one is not.',
+    hint: 'The route demands a token bound to the client certificate or a DPoP key (cnf with x5t#S256 or jkt), or the token came with the scheme DPoP and is not bound to a DPoP key. On mTLS routes in profile fapi1-advanced only the certificate counts.',
   },
   binding_mismatch: {
     status: 401,
@@ -243,15 +255,39 @@ export const DENIALS = {
     fdx: '603',
     step: 'authorise',
     message: 'The access token is bound to another key',
-    hint: 'cnf does not confirm the certificate of this connection (RFC 8705 section 3). A renewed certificate needs a new token.',
+    hint: 'cnf does not confirm the certificate of this connection (RFC 8705 section 3) or the key of the proof (RFC 9449 section 6). A renewed certificate needs a new token.',
   },
   proof_missing: {
     status: 401,
     challenge: 'invalid_token',
     fdx: '603',
-    step: 'authorise',
+    step: 'verifyProof',
     message: 'The access token needs a proof of possession',
-    hint: 'The token is bound to a DPoP key (cnf with jkt), and no proof was verified.',
+    hint: 'A token bound to a DPoP key (cnf with jkt) came with the scheme Bearer, or the scheme DPoP came without a DPoP header. Both belong together: Authorization: DPoP and a DPoP header with a fresh proof (RFC 9449 section 7.1).',
+  },
+  proof_invalid: {
+    status: 401,
+    challenge: 'invalid_dpop_proof',
+    fdx: '603',
+    step: 'verifyProof',
+    message: 'The DPoP proof is not valid',
+    hint: 'The DPoP header breaks a rule of RFC 9449 section 4.3; the log says which. Often: htu is not the URL of server.publicUrl, ath is of another token, or the clock of the client is off.',
+  },
+  proof_nonce_required: {
+    status: 401,
+    challenge: 'use_dpop_nonce',
+    fdx: '603',
+    step: 'verifyProof',
+    message: 'The DPoP proof needs the nonce of this answer',
+    hint: 'The route says dpop.nonce: required, and the proof has no nonce of ours or an old one. Clients repeat the request with the value of DPoP-Nonce; only one that never does is in trouble.',
+  },
+  proof_replayed: {
+    status: 401,
+    challenge: 'invalid_dpop_proof',
+    fdx: '603',
+    step: 'spendProof',
+    message: 'The DPoP proof was used before',
+    hint: 'The same jti came twice for the same URL and key: a replay, or a client that repeats requests without a new proof.',
   },
   flow_unknown: {
     status: 403,
@@ -284,6 +320,14 @@ export const DENIALS = {
     step: 'authenticateToken',
     message: 'The service cannot verify access tokens at present',
     hint: 'The keys of the issuer cannot be had. The client is not at fault; look at the issuer and the network.',
+  },
+  store_unavailable: {
+    status: 503,
+    challenge: 'none',
+    fdx: '503',
+    step: 'spendProof',
+    message: 'The service cannot verify requests at present',
+    hint: 'The store of used DPoP proofs is full or cannot be reached, so a replay could not be told. The client is not at fault.',
   },
   upstream_unavailable: {
     status: 502,

@@ -60,6 +60,14 @@ const RULE: TokenRule = {
   flows: ['authorization_code'],
   scopes: { all: ['basic'], any: [], optional: [] },
   binding: 'required',
+  dpop: {
+    origins: ['https://h'],
+    algorithms: ['ES256'],
+    maxAgeSeconds: 60,
+    futureSkewSeconds: 15,
+    nonce: 'none',
+    satisfiesBinding: true,
+  },
 }
 
 interface Circumstances {
@@ -97,6 +105,7 @@ function judge({
     match: { route, parameters: {} },
     certificate,
     token: tokenFacts(given, { ...RULES, ...rules }),
+    proof: null,
     now,
   })
   return verdict instanceof Denial ? verdict.code : 'granted'

@@ -1,0 +1,55 @@
+import { Denial, type Verdict } from '../decision/denials.js'
+
+/**
+ * Remembers what may be used once. `takeOnce` is true for the first call with a key within `seconds`, false for the others, and
+ * `store_unavailable` when it cannot know: what may have been used must not pass. Asking and remembering are one step, so that of
+ * two requests at the same time one loses. A store that several processes share answers with a promise, and never rejects.
+ */
+export interface ReplayStore {
+  readonly takeOnce: (key: string, seconds: number) => Verdict<boolean> | Promise<Verdict<boolean>>
+}
+
+/**
+ * More than one process can verify in the time that proofs are remembered by default (75 s): some 5000 signatures a second and
+ * core. About 150 bytes each.
+ */
+const MAX_KEYS = 1_000_000
+
+/**
+ * A store in the memory of this process. Nothing is forgotten before its time: when it is full, it is unavailable until the
+ * oldest keys expire.
+ * @param now seconds since the epoch, on the clock by which proofs are judged: when that is set back, proofs that had become
+ * too old are good again, and their keys are still here
+ */
+export function createMemoryReplayStore(now: () => number, maxKeys = MAX_KEYS): ReplayStore {
+  // By lifetime: within one, keys expire in the order in which they came, which is the order of a Map. There are as many
+  // lifetimes as different settings of routes.
+  const lifetimes = new Map<number, Map<string, number>>()
+  let size = 0
+
+  function forgetExpired(time: number): void {
+    for (const [seconds, keys] of lifetimes) {
+      for (const [key, until] of keys) {
+        if (until >= time) break
+        keys.delete(key)
+        size--
+      }
+      if (keys.size === 0) lifetimes.delete(seconds)
+    }
+  }
+
+  return {
+    takeOnce(key, seconds) {
+      const time = now()
+      forgetExpired(time)
+      for (const keys of lifetimes.values())
+        if ((keys.get(key) ?? Number.NEGATIVE_INFINITY) >= time) return false
+      if (size >= maxKeys) return new Denial('store_unavailable', `${maxKeys} used proofs are remembered`)
+      const keys = lifetimes.get(seconds) ?? new Map<string, number>()
+      if (keys.delete(key)) size--
+      lifetimes.set(seconds, keys.set(key, time + seconds))
+      size++
+      return true
+    },
+  }
+}
