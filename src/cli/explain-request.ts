@@ -234,8 +234,7 @@ async function proofOf(
   answers: Answers,
 ): Promise<ProofFacts | null> {
   if (evidence.proof === null || evidence.token === null) return null
-  const credentials = { scheme: 'dpop', token: evidence.token } as const
-  const proof = await verifyProof(request.headers, credentials, rule.dpop, NO_NONCES)
+  const proof = await verifyProof(request.headers, evidence.token, rule.dpop, NO_NONCES)
   answers.note('proof signature', proof, 'made by the key that the proof carries')
   return proof instanceof Denial ? null : proof
 }

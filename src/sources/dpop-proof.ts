@@ -2,7 +2,6 @@ import { hash, type KeyObject } from 'node:crypto'
 import type { ProofFacts } from '../checks/proof-facts.js'
 import { Denial, type Verdict } from '../decision/denials.js'
 import type { DpopRule } from '../policy/policy.js'
-import type { Credentials } from '../request/credentials.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
 import { KEY_KIND_OF_ALGORITHM } from './algorithms.js'
 import { readJwsParts } from './compact-jws.js'
@@ -17,17 +16,16 @@ const MAX_PROOF_BYTES = 8 * 1024
 const MAX_RSA_EXPONENT = 0xffff_ffffn
 
 /**
- * The proof of a request with the scheme DPoP, read and verified with the key that it carries: RFC 9449 section 4.3, 1 to 7. null
- * with the scheme Bearer, whose DPoP header says nothing and reaches nobody. Refuses with `proof_missing` and `proof_invalid`;
- * whether the proof is for this request is judged elsewhere.
+ * The proof of a request with the scheme DPoP, read and verified with the key that it carries: RFC 9449 section 4.3, 1 to 7.
+ * Refuses with `proof_missing` and `proof_invalid`; whether the proof is for this request is judged elsewhere.
+ * @param token the access token of the request
  */
 export async function verifyProof(
   headers: RawHeaders,
-  credentials: Credentials,
+  token: string,
   rule: DpopRule,
   nonces: Nonces,
-): Promise<Verdict<ProofFacts> | null> {
-  if (credentials.scheme !== 'dpop') return null
+): Promise<Verdict<ProofFacts>> {
   const values = valuesOf(headers, 'dpop')
   const proof = values[0]
   if (proof === undefined) return new Denial('proof_missing', 'the scheme DPoP without a DPoP header')
@@ -48,7 +46,7 @@ export async function verifyProof(
     jkt: thumbprintOf(key.key),
     alg,
     claims,
-    tokenHash: hash('sha256', credentials.token, 'base64url'),
+    tokenHash: hash('sha256', token, 'base64url'),
     nonceIssuedAt: nonces.issuedAt(claims.nonce),
   }
 }

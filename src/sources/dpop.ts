@@ -12,12 +12,12 @@ import type { ReplayStore } from './replay-store.js'
 
 /** DPoP at the resource server (RFC 9449 section 7). Outlives gates: a reload forgets no used proof and no nonce. */
 export interface Dpop {
-  /** The proof of a request with the scheme DPoP; null with the scheme Bearer. */
+  /** The proof of a request with the scheme DPoP; null with the scheme Bearer, whose DPoP header nobody reads or forwards. */
   readonly verify: (
     headers: RawHeaders,
     credentials: Credentials,
     rule: DpopRule,
-  ) => Promise<Verdict<ProofFacts> | null>
+  ) => Promise<Verdict<ProofFacts>> | null
   /**
    * Uses the proof up: null the first time. Asked last, so that a proof is not lost to a request that is refused for another
    * reason, and nobody fills the store with proofs that are good for nothing.
@@ -33,7 +33,8 @@ export interface Dpop {
 export function createDpop(replays: ReplayStore, secret: Buffer): Dpop {
   const nonces = createNonces(secret)
   return {
-    verify: (headers, credentials, rule) => verifyProof(headers, credentials, rule, nonces),
+    verify: (headers, { scheme, token }, rule) =>
+      scheme === 'dpop' ? verifyProof(headers, token, rule, nonces) : null,
     async spend(proof, rule) {
       const first = await replays.takeOnce(replayKey(proof), secondsToRemember(rule))
       if (first instanceof Denial) return first
