@@ -45,7 +45,9 @@ export function compose(
     trust: bundle.trust,
     authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
     // Not made anew: used proofs stay used, and nonces that are on their way stay good.
-    dpop: before?.gate.dpop ?? createDpop(createMemoryReplayStore(house.now), randomBytes(32)),
+    dpop:
+      before?.gate.dpop ??
+      createDpop(createMemoryReplayStore(house.now, settings.server.limits.proofs), randomBytes(32)),
     forward: engine.forward,
     errors: settings.errors,
   }

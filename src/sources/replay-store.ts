@@ -10,18 +10,14 @@ export interface ReplayStore {
 }
 
 /**
- * More than one process can verify in the time that proofs are remembered by default (75 s): some 5000 signatures a second and
- * core. About 150 bytes each.
- */
-const MAX_KEYS = 1_000_000
-
-/**
  * A store in the memory of this process. Nothing is forgotten before its time: when it is full, it is unavailable until the
  * oldest keys expire.
  * @param now seconds since the epoch, on the clock by which proofs are judged: when that is set back, proofs that had become
  * too old are good again, and their keys are still here
+ * @param maxKeys about 150 bytes each. One process verifies some 5000 signatures a second and core, and remembers each for 75 s
+ * unless the policy says otherwise: a million is more than it can use up
  */
-export function createMemoryReplayStore(now: () => number, maxKeys = MAX_KEYS): ReplayStore {
+export function createMemoryReplayStore(now: () => number, maxKeys: number): ReplayStore {
   // By lifetime: within one, keys expire in the order in which they came, which is the order of a Map. There are as many
   // lifetimes as different settings of routes.
   const lifetimes = new Map<number, Map<string, number>>()

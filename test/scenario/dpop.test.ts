@@ -11,6 +11,7 @@ import {
   policyText,
   startCounting,
   startPostern,
+  untilAsync,
 } from '../support/postern.js'
 import { encode, newSigningKey, type Overrides, signToken } from '../support/token-issuer.js'
 
@@ -38,6 +39,7 @@ const APIS = `
     routes:
       GET /{id}: { scopes: none }
       GET /{id}/short: { scopes: none, dpop: { maxAge: 2s } }
+      GET /{id}/brief: { scopes: none, dpop: { nonce: none, maxAge: 1s, futureSkew: 1s } }
       GET /{id}/without: { scopes: none, dpop: { nonce: none } }
   - name: Both
     base: /both
@@ -584,6 +586,31 @@ t.test('F1-19 on mTLS routes in profile fapi1-advanced only the certificate bind
   const token = tokenOf({ jkt: client.jkt, 'x5t#S256': world.client.thumbprint })
   t.equal((await call({ path, token, client: world.client }, profiled)).status, 200, 'both bindings')
   t.equal((await call({}, profiled)).status, 200, 'a route without mTLS')
+})
+
+t.test('a full memory of used proofs is an outage, and forgets none of them', async t => {
+  const write = (_: string, text: string) => world.write('small.yaml', text)
+  const policy = policyWith('fapi2').replace('limits: {', 'limits: { proofs: 2,')
+  const small = await startPostern({ write }, policy)
+  t.teardown(() => small.stop())
+  const path = '/nonces/1/brief'
+  const dpop = proofFor(client, { htu: URL_OF(path), token: TOKEN })
+  t.equal((await call({ path, dpop }, small)).status, 200)
+  t.equal((await call({ path }, small)).status, 200)
+  const full = await call({ path }, small)
+  t.equal(full.status, 503)
+  t.strictSame(challenges(full), [])
+  const id = full.headers['x-fapi-interaction-id']
+  t.match(await small.logged(line => line.interactionId === id), {
+    code: 'store_unavailable',
+    outcome: 'failed',
+  })
+  t.equal((await call({ path, dpop }, small)).status, 401, 'proof_replayed')
+  t.equal((await call({ path, scheme: 'Bearer', token: tokenOf(undefined) }, small)).status, 200)
+  await untilAsync(
+    async () => (await call({ path }, small)).status === 200,
+    () => 'the memory never had room again',
+  )
 })
 
 t.test('a proof as jose makes it', async t => {

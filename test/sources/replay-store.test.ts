@@ -6,7 +6,7 @@ import type { DpopRule } from '../../src/policy/policy.js'
 import { createDpop } from '../../src/sources/dpop.js'
 import { createMemoryReplayStore, type ReplayStore } from '../../src/sources/replay-store.js'
 
-function storeAt(start: number, maxKeys?: number) {
+function storeAt(start: number, maxKeys = 1000) {
   const clock = { now: start }
   const store = createMemoryReplayStore(() => clock.now, maxKeys)
   const take = (key: string, seconds = 75) => {
