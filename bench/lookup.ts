@@ -29,6 +29,14 @@ function routes(count: number): Route[] {
       flows: ['authorization_code'],
       scopes: { all: ['read'], any: [], optional: [] },
       binding: 'if-present',
+      dpop: {
+        origins: [],
+        algorithms: ['ES256'],
+        maxAgeSeconds: 60,
+        futureSkewSeconds: 15,
+        nonce: 'none',
+        satisfiesBinding: true,
+      },
     },
     upstream: 'provider',
     errors: 'fdx',
@@ -91,7 +99,7 @@ for (const size of SIZES) {
     if (request instanceof Denial) throw new Error(request.code)
     const match = index.match(request.method, request.path)
     if (match instanceof Denial) throw new Error(match.code)
-    const grant = authorise({ request, match, certificate: null, token, now: NOW })
+    const grant = authorise({ request, match, certificate: null, token, proof: null, now: NOW })
     if (grant instanceof Denial) throw new Error(`${grant.code}: ${grant.detail}`)
   })
   if (Number.isNaN(smallest)) smallest = lookup

@@ -27,7 +27,10 @@ const STEPS: Readonly<Record<Step, string>> = {
   checkCertificate: 'The client certificate of the connection is judged.',
   authenticateToken:
     'The token is checked for what its issuer says of it: form, algorithm, type, issuer, signature.',
+  verifyProof:
+    'With the scheme DPoP the proof is read and verified with its own key, and judged for this request, token and time.',
   authorise: 'The token is judged for this route, at this time, on this connection.',
+  spendProof: 'A DPoP proof that is right in every other respect is used up: it is good once.',
   forward: 'The request goes to the upstream and the answer comes back.',
 }
 
@@ -37,6 +40,9 @@ const CHALLENGES: Readonly<Record<Challenge, string>> = {
   invalid_request: '`Bearer error="invalid_request"`',
   invalid_token: '`Bearer error="invalid_token"`',
   insufficient_scope: '`Bearer error="insufficient_scope"`',
+  insufficient_user_authentication: '`Bearer error="insufficient_user_authentication"`',
+  invalid_dpop_proof: '`DPoP error="invalid_dpop_proof"`',
+  use_dpop_nonce: '`DPoP error="use_dpop_nonce"` and `DPoP-Nonce`',
 }
 
 function denialsPage(): string {
@@ -53,7 +59,7 @@ function denialsPage(): string {
       ])
     return `## ${step}\n\n${meaning}\n\n${table(['Code', 'Status', 'WWW-Authenticate', 'FDX code', 'What the client reads', 'Where to look'], rows)}`
   })
-  return `${MADE('src/decision/denials.ts')}
+  return `${MADE('src/decision/catalogue.ts')}
 # Refusals
 
 Every refusal has one of these codes. The code is in the log line (\`code\`), in \`postern_denials_total{route,code}\` and
@@ -63,6 +69,9 @@ below, and the operator's detail stays in the log (\`detail\`).
 The first step that fails answers, in the order of the sections. Bodies are \`{"code":"<FDX code>","message":"…"}\`, or
 \`application/problem+json\` with \`errors: problem\`. Every refusal carries \`Cache-Control: no-store\` and
 \`x-fapi-interaction-id\`; the same id is in the log.
+
+A client that used the scheme DPoP reads \`DPoP algs="…", error="…"\` where the tables say \`Bearer error="…"\`. Others hear of \`DPoP algs="…"\` in a
+second line, on routes where a DPoP-bound token would do.
 
 ${sections.join('\n\n')}
 `

@@ -7,6 +7,8 @@ import type { Case, Check } from './case.js'
 import { claimRules } from './claim-rules.js'
 import { clientCertificate } from './client-certificate.js'
 import { flow } from './flow.js'
+import { proof as proofCheck } from './proof.js'
+import type { ProofFacts } from './proof-facts.js'
 import { scopes } from './scopes.js'
 import { stepUp } from './step-up.js'
 import { audience, current, lifetime, requiredClaims } from './token.js'
@@ -22,6 +24,8 @@ export interface Grant {
   readonly certificate: CertificateFacts | null
   /** null on routes that ask for no token. */
   readonly token: TokenFacts | null
+  /** The proof that came with the token; it may be used once. */
+  readonly proof: ProofFacts | null
 }
 
 /** What the steps before have proved. */
@@ -30,6 +34,7 @@ export interface Proofs {
   readonly match: RouteMatch
   readonly certificate: Verdict<CertificateFacts> | null
   readonly token: TokenFacts | null
+  readonly proof: ProofFacts | null
   /** Seconds since the epoch. */
   readonly now: number
 }
@@ -41,6 +46,7 @@ export const CHECKS: readonly Check[] = [
   current,
   lifetime,
   binding,
+  proofCheck,
   clientCertificate,
   flow,
   scopes,
@@ -50,19 +56,19 @@ export const CHECKS: readonly Check[] = [
 
 /** The last step of the decision: the first check that fails refuses, else the grant. */
 export function authorise(proofs: Proofs): Verdict<Grant> {
-  const { request, match, token } = proofs
+  const { request, match, token, proof, certificate: presented, now } = proofs
   const rule = match.route.token
   if (rule !== null) {
     // authenticateToken ran for this route; a missing proof here is a fault of ours, and must not pass as public.
     if (token === null) throw new Error('a token route without token facts')
-    const subject: Case = { rule, match, token, certificate: proofs.certificate, now: proofs.now }
+    const subject: Case = { request, match, rule, token, proof, certificate: presented, now }
     for (const check of CHECKS) {
       const denial = check.judge(subject)
       if (denial !== null) return denial
     }
   }
   const certificate = certificateThatCounts(proofs)
-  return { request, match, certificate, token } as Grant
+  return { request, match, certificate, token, proof } as Grant
 }
 
 /** A certificate that did not pass its checks is no fact for the upstream. */

@@ -71,7 +71,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       ],
     ],
     usage:
-      'postern explain METHOD PATH [-c FILE] [--token FILE | --claims FILE] [--cert FILE] [--at TIME] [--json]',
+      'postern explain METHOD PATH [-c FILE] [--token FILE | --claims FILE] [--cert FILE] [--proof FILE] [--at TIME] [--json]',
     positionals: [2, 2],
     options: {
       ...CONFIG,
@@ -81,6 +81,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
       },
       claims: { type: 'string', help: 'FILE  the claims of a token as JSON, taken as authentic' },
       cert: { type: 'string', help: 'FILE  the client certificate as PEM' },
+      proof: { type: 'string', help: 'FILE  the DPoP header that comes with the token' },
       at: { type: 'string', help: 'TIME  judge at this time instead of now' },
       ...JSON_OUTPUT,
     },

@@ -3,6 +3,7 @@ import { CHECKS } from '../checks/authorise.js'
 import type { Case } from '../checks/case.js'
 import { judgeCertificate } from '../checks/certificate.js'
 import { certificateIsAllowed } from '../checks/client-certificate.js'
+import type { ProofFacts } from '../checks/proof-facts.js'
 import { type TokenFacts, tokenFacts } from '../checks/token-facts.js'
 import type { Configuration, IssuerSettings } from '../config/settings.js'
 import { answerOf, Denial, type DenialCode, type Verdict } from '../decision/denials.js'
@@ -13,6 +14,8 @@ import { readCredentials } from '../request/credentials.js'
 import { type RequestFacts, readRequest } from '../request/request-facts.js'
 import { certificateAsPresented, trustBundle } from '../server/client-trust.js'
 import { readCompactJws } from '../sources/compact-jws.js'
+import type { Nonces } from '../sources/dpop-nonce.js'
+import { verifyProof } from '../sources/dpop-proof.js'
 import { createJwtSource, problemBeforeKeys } from '../sources/jwt.js'
 import { createKeySource } from '../sources/keys.js'
 
@@ -22,6 +25,8 @@ export interface Evidence {
   /** Claims that are taken as authentic. */
   readonly claims: Readonly<Record<string, unknown>> | null
   readonly certificate: X509Certificate | null
+  /** The DPoP header; with it the scheme of the token is DPoP. */
+  readonly proof: string | null
 }
 
 export interface Answer {
@@ -115,22 +120,30 @@ async function explainRoute(
   if (route.certificates !== null)
     answers.note('certificates', certificateIsAllowed(route, certificate), 'allowed by certificates')
   if (route.token !== null)
-    await explainToken(configuration, { match, rule: route.token }, evidence, certificate, now, answers)
+    await explainToken(
+      configuration,
+      { request, match, rule: route.token },
+      evidence,
+      certificate,
+      now,
+      answers,
+    )
 }
 
 async function explainToken(
   configuration: Configuration,
-  { match, rule }: Pick<Case, 'match' | 'rule'>,
+  { request, match, rule }: Pick<Case, 'request' | 'match' | 'rule'>,
   evidence: Evidence,
   certificate: Verdict<CertificateFacts> | null,
   now: number,
   answers: Answers,
 ): Promise<void> {
   const token = await tokenOf(configuration, rule, evidence, now, answers)
+  const proof = await proofOf(rule, request, evidence, answers)
   for (const { name, judge, fact } of CHECKS) {
     if (token === null) answers.list.push({ check: name, pass: false, fact: 'no token to judge' })
     else {
-      const subject: Case = { rule, match, token, certificate, now }
+      const subject: Case = { request, match, rule, token, certificate, proof, now }
       answers.note(name, judge(subject), fact(subject))
     }
   }
@@ -140,12 +153,14 @@ function imaginedRequest(
   { settings }: Configuration,
   method: string,
   url: string,
-  { token }: Evidence,
+  { token, proof }: Evidence,
 ): Verdict<RequestFacts> {
   const hosts = settings.server.publicOrigins.map(origin => new URL(origin).host)
-  const authorization = token === null ? [] : ['Authorization', `Bearer ${token}`]
+  const scheme = proof === null ? 'Bearer' : 'DPoP'
+  const authorization = token === null ? [] : ['Authorization', `${scheme} ${token}`]
+  const dpop = proof === null ? [] : ['DPoP', proof]
   return readRequest(
-    { method, url, httpVersion: '1.1', rawHeaders: ['Host', hosts[0] ?? '', ...authorization] },
+    { method, url, httpVersion: '1.1', rawHeaders: ['Host', hosts[0] ?? '', ...authorization, ...dpop] },
     { hosts: new Set(hosts), via: 'postern-explain' },
   )
 }
@@ -224,6 +239,20 @@ async function tokenOf(
   return tokenFacts(jws.claims, rules)
 }
 
+/** The proof as far as it says who made it; a nonce of a running process is unknown here, and use before cannot be told. */
+async function proofOf(
+  rule: TokenRule,
+  request: RequestFacts,
+  evidence: Evidence,
+  answers: Answers,
+): Promise<ProofFacts | null> {
+  if (evidence.proof === null || evidence.token === null) return null
+  const proof = await verifyProof(request.headers, evidence.token, rule.dpop, NO_NONCES)
+  answers.note('proof signature', proof, 'made by the key that the proof carries')
+  return proof instanceof Denial ? null : proof
+}
+
+const NO_NONCES: Nonces = { issue: () => '', issuedAt: () => null }
 const SILENT = { tokenCache: () => {}, keysRefresh: () => {} }
 
 function unknownIssuer(iss: unknown): Denial {

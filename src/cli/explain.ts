@@ -16,6 +16,10 @@ export async function explain(invocation: Invocation): Promise<number> {
     fail('--token and --claims exclude each other', 'a token brings its claims')
     return EXIT.usage
   }
+  if (values.proof !== undefined && values.token === undefined) {
+    fail('--proof needs --token', 'a DPoP proof holds the hash of the token that it came with')
+    return EXIT.usage
+  }
   const now = values.at === undefined ? Date.now() / 1000 : Date.parse(String(values.at)) / 1000
   if (Number.isNaN(now)) {
     fail(`--at ${values.at} is no time`, 'write it like 2026-12-01T00:00:00Z')
@@ -38,20 +42,22 @@ export async function explain(invocation: Invocation): Promise<number> {
 async function readEvidence(values: Invocation['values']): Promise<Evidence | null> {
   const read = (name: unknown) => (typeof name === 'string' ? readFile(name, 'utf8') : Promise.resolve(null))
   try {
-    const [token, claims, certificate] = await Promise.all([
+    const [token, claims, certificate, proof] = await Promise.all([
       read(values.token),
       read(values.claims),
       read(values.cert),
+      read(values.proof),
     ])
     return {
       token: token?.trim() ?? null,
       claims: claims === null ? null : claimsOf(claims),
       certificate: certificate === null ? null : certificateOf(certificate),
+      proof: proof?.trim() ?? null,
     }
   } catch (problem) {
     fail(
       (problem as Error).message,
-      '--token, --claims and --cert name files; the claims are one JSON object, the certificate is PEM',
+      '--token, --claims, --cert and --proof name files; the claims are one JSON object, the certificate is PEM',
     )
     return null
   }

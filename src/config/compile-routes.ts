@@ -3,6 +3,7 @@ import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-tem
 import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
 import { RouteIndex } from '../policy/route-index.js'
 import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compile-authorisation.js'
+import { compileDpop } from './compile-dpop.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import type { Place } from './problem.js'
@@ -37,7 +38,7 @@ interface Found<S extends Setting> {
 }
 
 /** Settings that say something of tokens, or of client certificates. */
-const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding', 'claims', 'acr', 'maxAuthAge'] as const
+const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding', 'claims', 'acr', 'maxAuthAge', 'dpop'] as const
 const CERTIFICATE_SETTINGS = ['certificates'] as const
 
 /** The routes that are valid in themselves, and the index of them when all are and no two are the same. */
@@ -167,10 +168,11 @@ class RouteDraft {
     const flow = this.#needed('flow', 'authorization_code, client_credentials, or a list of both')
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
+    const dpop = compileDpop(this.#draft, [this.#path, this.#api, ['defaults']], security.mtls)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
     const claims = (this.#setting('claims').value ?? []).map(({ rule }) => rule)
     const stepUp = stepUpOf(this.#setting('acr').value, this.#setting('maxAuthAge').value)
-    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding, stepUp, claims }
+    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding, dpop, stepUp, claims }
   }
 
   #checkAuthorisation(security: Security, segments: readonly Segment[]): void {

@@ -35,7 +35,8 @@ export async function compileServer(
 type LimitParts = NonNullable<NonNullable<Draft['parts']['server']>['limits']>
 
 function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | null {
-  const { headerBytes, bodyBytes, connections, headersTimeout, requestTimeout, idleTimeout } = parts ?? {}
+  const { headerBytes, bodyBytes, connections, proofs, headersTimeout, requestTimeout, idleTimeout } =
+    parts ?? {}
   // Node refuses to start a server like that.
   if (headersTimeout !== undefined && requestTimeout !== undefined && headersTimeout > requestTimeout)
     draft.problemAtKey(
@@ -43,10 +44,11 @@ function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | nu
       '"headersTimeout" is longer than "requestTimeout", which includes it',
       'lower it, or raise requestTimeout',
     )
-  if (headerBytes === undefined || bodyBytes === undefined || connections === undefined) return null
+  if (headerBytes === undefined || bodyBytes === undefined) return null
+  if (connections === undefined || proofs === undefined) return null
   if (headersTimeout === undefined || requestTimeout === undefined || idleTimeout === undefined) return null
   return {
-    ...{ headerBytes, bodyBytes, connections },
+    ...{ headerBytes, bodyBytes, connections, proofs },
     ...{ headersTimeoutMs: headersTimeout, requestTimeoutMs: requestTimeout, idleTimeoutMs: idleTimeout },
   }
 }

@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import { RouteIndex } from '../policy/route-index.js'
+import { checkDpop } from './compile-dpop.js'
 import { checkUseOfIssuers, compileIssuers } from './compile-issuers.js'
 import { compileRoutes } from './compile-routes.js'
 import { checkAdmin, compileServer } from './compile-server.js'
@@ -45,6 +46,7 @@ export async function loadConfiguration(
   const level = draft.parts.log?.level
   checkAdmin(draft, admin)
   checkUseOfIssuers(draft, routes)
+  checkDpop(draft)
 
   const { problems, warnings } = findings
   if (problems.length > 0) return problems

@@ -2,6 +2,7 @@ import { z } from 'zod'
 import type { ScopeRule } from '../policy/policy.js'
 import { certificates } from './schema-certificates.js'
 import { claims } from './schema-claims.js'
+import { dpop } from './schema-dpop.js'
 import { FLOWS } from './schema-flow.js'
 import { acrValue, duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
@@ -101,7 +102,7 @@ export const routeSettings = {
     .enum(['required', 'if-present'])
     .optional()
     .describe(
-      'Whether the token must be bound to the client certificate. Follows from security: required with mtls and oauth2.',
+      'Whether the token must be bound to the client certificate or a DPoP key. Follows from security: required with mtls and oauth2.',
     ),
   claims: claims.optional(),
   acr: oneOrMany(acrValue(), 'an acr value')
@@ -111,6 +112,7 @@ export const routeSettings = {
     .optional()
     .describe('Longest time since the user authenticated, by auth_time of the token (RFC 9470 step-up).'),
   certificates: certificates.optional(),
+  dpop: dpop.optional(),
   timeout: duration('1ms', '1h')
     .optional()
     .describe('Longest wait for the upstream, instead of its own timeouts.response.'),

@@ -53,6 +53,11 @@ const limits = z
     headerBytes: size('1KiB', '1MiB').prefault('32KiB').describe('Most bytes of request line and headers.'),
     bodyBytes: size('0B', '1024GiB').prefault('10MiB').describe('Most bytes of a request body.'),
     connections: count(1, 1_000_000).prefault(10_000).describe('Most client connections at a time.'),
+    proofs: count(1, 100_000_000)
+      .prefault(1_000_000)
+      .describe(
+        'Most used DPoP proofs that are remembered; when it is full, new ones get 503 until old ones expire.',
+      ),
     headersTimeout: duration('1s', '1h').prefault('10s').describe('Time for a client to send its headers.'),
     requestTimeout: duration('1s', '1d')
       .prefault('60s')

@@ -73,6 +73,8 @@ export interface Limits {
   readonly headerBytes: number
   readonly bodyBytes: number
   readonly connections: number
+  /** Used DPoP proofs that are remembered. */
+  readonly proofs: number
   readonly headersTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly idleTimeoutMs: number

@@ -8,6 +8,7 @@ import type { RouteIndex } from '../policy/route-index.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
 import type { Credentials } from '../request/credentials.js'
 import type { Served } from '../request/request-facts.js'
+import type { Dpop } from '../sources/dpop.js'
 import type { Exchange, Forward } from '../upstream/forwarding.js'
 
 /** The compiled policy with its sources: one immutable value, swapped whole at reload. */
@@ -22,6 +23,7 @@ export interface Gate {
     issuers: readonly string[],
     now: number,
   ) => Verdict<TokenFacts> | Promise<Verdict<TokenFacts>>
+  readonly dpop: Dpop
   readonly forward: Forward
   /** Format of refusals before a route is known. */
   readonly errors: ErrorFormat
@@ -39,6 +41,6 @@ export interface House {
 }
 
 /** A request as the listener hands it over, with the certificate of its connection. */
-export interface Arrival extends Omit<Exchange, 'interactionId'> {
+export interface Arrival extends Omit<Exchange, 'interactionId' | 'nextNonce'> {
   readonly certificate: CertificateFacts | null
 }

@@ -8,10 +8,11 @@ import { faultFields } from '../observe/logger.js'
 import { recordRequest } from '../observe/record.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteMatch } from '../policy/route-index.js'
-import { readCredentials } from '../request/credentials.js'
+import { attemptedSchemes, readCredentials } from '../request/credentials.js'
 import { clientInteractionId } from '../request/interaction-id.js'
 import { type RequestFacts, readRequest } from '../request/request-facts.js'
 import type { Forwarded } from '../upstream/forwarding.js'
+import type { Offer } from './challenge.js'
 import type { Arrival, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
 
@@ -55,7 +56,15 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
   if (token instanceof Denial) return token
   trace.token = token
 
-  return authorise({ request, match, certificate, token, now })
+  const proof =
+    credentials === null || route.token === null
+      ? null
+      : await gate.dpop.verify(request.headers, credentials, route.token.dpop)
+  if (proof instanceof Denial) return proof
+
+  const grant = authorise({ request, match, certificate, token, proof, now })
+  if (grant instanceof Denial || grant.proof === null || route.token === null) return grant
+  return (await gate.dpop.spend(grant.proof, route.token.dpop)) ?? grant
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */
@@ -69,12 +78,19 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   try {
     const grant = refuseWhileDraining(house, arrival) ?? (await decide(gate, arrival, trace, house.now()))
     decided = house.stopwatch()
-    result = grant instanceof Denial ? grant : await gate.forward(grant, { ...arrival, interactionId })
-    if (result instanceof Denial) refuseUnlessLate(gate, arrival, trace, result, interactionId)
+    result =
+      grant instanceof Denial
+        ? grant
+        : await gate.forward(grant, {
+            ...arrival,
+            interactionId,
+            nextNonce: nextNonceFor(grant, gate, house.now()),
+          })
+    if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result, interactionId)
   } catch (fault) {
     house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
     result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
-    refuseUnlessLate(gate, arrival, trace, result, interactionId)
+    refuseUnlessLate(gate, house, arrival, trace, result, interactionId)
   }
   record(gate, house, arrival, trace, result, { interactionId, started, decided })
 }
@@ -91,6 +107,12 @@ function checkCertificate({ certificate }: Arrival, gate: Gate, now: number) {
   return certificate === null ? null : (judgeCertificate(certificate, gate.trust, now) ?? certificate)
 }
 
+/** RFC 9449 section 8.2: a client whose nonce is about to expire hears of the next one before it is refused. */
+function nextNonceFor({ match, proof }: Grant, gate: Gate, now: number): string | null {
+  const { token } = match.route
+  return token === null || proof === null ? null : gate.dpop.nextNonce(proof, token.dpop, now)
+}
+
 function headOf({ request }: Arrival) {
   return {
     method: request.method ?? '',
@@ -102,6 +124,7 @@ function headOf({ request }: Arrival) {
 
 function refuseUnlessLate(
   gate: Gate,
+  house: House,
   arrival: Arrival,
   trace: Trace,
   denial: Denial,
@@ -110,12 +133,23 @@ function refuseUnlessLate(
   const { response } = arrival
   // An answer that has begun cannot become a refusal; a broken connection is the only honest sign left.
   if (response.headersSent) response.destroy()
-  else refuse(response, denial, formatOf(gate, trace, denial), interactionId)
+  else refuse(response, denial, formatOf(gate, trace, denial), interactionId, offerOf(gate, house, trace))
 }
 
 /** What passes for an unknown route has no route whose format it could have. */
 function formatOf(gate: Gate, trace: Trace, { parameters }: Denial): ErrorFormat {
   return parameters.answeredAs === undefined ? (trace.match?.route.errors ?? gate.errors) : gate.errors
+}
+
+/** What the challenge may say; null where no token is asked for, or nobody knows yet whether one is. */
+function offerOf(gate: Gate, house: House, { request, match }: Trace): Offer | null {
+  const rule = match?.route.token?.dpop
+  if (request === null || rule === undefined) return null
+  return {
+    attempted: attemptedSchemes(request.headers, request.query),
+    rule,
+    nonce: () => gate.dpop.nonce(rule, house.now()),
+  }
 }
 
 /** nginx's number for a client that left before the answer; never sent. */

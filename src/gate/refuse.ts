@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
+import { challengesFor, type Offer } from './challenge.js'
 
 /** A refusal as it goes over the wire. */
 interface Answer {
@@ -22,11 +23,12 @@ export function refuse(
   denial: Denial,
   format: ErrorFormat,
   interactionId: string,
+  offer: Offer | null,
 ): void {
-  const { status, headers, body } = answerTo(denial, format, interactionId)
+  const { status, headers, body } = answerTo(denial, format, interactionId, offer)
   response.statusCode = status
   const content = response.req.method === 'HEAD' ? '' : body
-  for (const [name, value] of headers) response.setHeader(name, value)
+  for (const [name, value] of headers) response.appendHeader(name, value)
   if (canReuseConnection(response, denial)) {
     response.end(content)
     return
@@ -38,7 +40,7 @@ export function refuse(
 
 /** Writes a refusal to a connection whose bytes never became a request, and ends it. */
 export function refuseRaw(socket: Duplex, denial: Denial, interactionId: string, now: Date): void {
-  const { status, headers, body } = answerTo(denial, 'fdx', interactionId)
+  const { status, headers, body } = answerTo(denial, 'fdx', interactionId, null)
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
     ...headers.map(([name, value]) => `${name}: ${value}`),
@@ -51,13 +53,17 @@ export function refuseRaw(socket: Duplex, denial: Denial, interactionId: string,
 }
 
 /** The status, headers and body of a refusal: the client reads words of the catalogue, never `detail`. */
-export function answerTo(denial: Denial, format: ErrorFormat, interactionId: string): Answer {
+export function answerTo(
+  denial: Denial,
+  format: ErrorFormat,
+  interactionId: string,
+  offer: Offer | null,
+): Answer {
   const spec = answerOf(denial)
   const body =
     format === 'fdx'
       ? JSON.stringify({ code: spec.fdx, message: spec.message })
       : JSON.stringify({ type: 'about:blank', title: spec.message, status: spec.status })
-  const challenge = challengeOf(denial)
   return {
     status: spec.status,
     headers: [
@@ -66,27 +72,11 @@ export function answerTo(denial: Denial, format: ErrorFormat, interactionId: str
       ['Cache-Control', 'no-store'],
       ['X-Content-Type-Options', 'nosniff'],
       ['x-fapi-interaction-id', interactionId],
-      ...(challenge === null ? [] : [['WWW-Authenticate', challenge] as const]),
+      ...challengesFor(denial, offer),
       ...(denial.parameters.allow === undefined ? [] : [['Allow', denial.parameters.allow] as const]),
     ],
     body,
   }
-}
-
-/** RFC 6750 section 3: every value is ours, so nothing of the request can break out of the quotes. */
-function challengeOf(denial: Denial): string | null {
-  const { challenge, message } = answerOf(denial)
-  if (challenge === 'none') return null
-  if (challenge === 'bare') return 'Bearer'
-  return `Bearer error="${challenge}", error_description="${message}"${challengeParameters(denial)}`
-}
-
-/** In quotes, all of them, as RFC 9470 section 3 shows max_age too. */
-function challengeParameters({ parameters: { scope, acrValues, maxAge } }: Denial): string {
-  const values = { scope, acr_values: acrValues, max_age: maxAge }
-  return Object.entries(values)
-    .map(([name, value]) => (value === undefined ? '' : `, ${name}="${value}"`))
-    .join('')
 }
 
 /**

@@ -21,6 +21,7 @@ export interface TokenRule {
   readonly scopes: ScopeRule
   /** `required`: a token without cnf never passes. `if-present`: a cnf that is there is enforced. */
   readonly binding: 'required' | 'if-present'
+  readonly dpop: DpopRule
   /** How strongly and recently the user must have authenticated; null: not asked. */
   readonly stepUp: StepUp | null
   /** All must hold. */
@@ -33,6 +34,22 @@ export interface StepUp {
   readonly acr: readonly string[]
   /** Greatest age of auth_time in seconds, or null. */
   readonly maxAuthAgeSeconds: number | null
+}
+
+/** What a token route asks of DPoP proofs (RFC 9449). */
+export interface DpopRule {
+  /** Origins as clients call them, normalised; the htu of a proof begins with one of them. */
+  readonly origins: readonly string[]
+  /** JWS alg values that a proof may have. */
+  readonly algorithms: readonly string[]
+  /** Greatest age of a proof by its iat; also how long a nonce is handed out before the next one. */
+  readonly maxAgeSeconds: number
+  /** Tolerance for clients whose clock is ahead. */
+  readonly futureSkewSeconds: number
+  /** `required`: every proof carries a nonce of ours, and the nonce takes the place of iat (RFC 9449 section 11.1). */
+  readonly nonce: 'none' | 'required'
+  /** false: a token that is bound to a DPoP key alone does not count as bound here. */
+  readonly satisfiesBinding: boolean
 }
 
 /** One method and path template with its rules. */

@@ -39,6 +39,19 @@ export function readCredentials(headers: RawHeaders, query: string): Verdict<Cre
   return new Denial('credentials_missing', 'another authentication scheme')
 }
 
+/**
+ * The schemes with which a request tries to authenticate, well or badly; for the challenge (RFC 9449 section 7.2). A token in the
+ * query is a Bearer token (RFC 6750 section 2.3).
+ */
+export function attemptedSchemes(headers: RawHeaders, query: string): ReadonlySet<Credentials['scheme']> {
+  const schemes = valuesOf(headers, 'authorization').flatMap(value =>
+    TOKEN_SCHEME.test(value)
+      ? [value.slice(0, value.search(/ |$/)).toLowerCase() as Credentials['scheme']]
+      : [],
+  )
+  return new Set(queryHasAccessToken(query) ? [...schemes, 'bearer'] : schemes)
+}
+
 /** Finds `access_token` as a name, in any position and however encoded. */
 function queryHasAccessToken(query: string): boolean {
   if (query === '') return false

@@ -1,6 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import type { Configuration, UpstreamSettings } from '../config/settings.js'
 import type { Gate, House } from '../gate/gate.js'
 import { createAuthenticator } from '../sources/authenticate-token.js'
+import { createDpop } from '../sources/dpop.js'
+import { createMemoryReplayStore } from '../sources/replay-store.js'
 import type { SourceMeter } from '../sources/token-source.js'
 import type { ForwardingEngine } from '../upstream/forwarding.js'
 import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
@@ -41,6 +44,10 @@ export function compose(
     routes,
     trust: bundle.trust,
     authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
+    // Not made anew: used proofs stay used, and nonces that are on their way stay good.
+    dpop:
+      before?.gate.dpop ??
+      createDpop(createMemoryReplayStore(house.now, settings.server.limits.proofs), randomBytes(32)),
     forward: engine.forward,
     errors: settings.errors,
   }

@@ -30,23 +30,30 @@ export const MAX_KID_LENGTH = 256
  */
 export function readCompactJws(token: string): Verdict<CompactJws> {
   if (token.length > MAX_TOKEN_BYTES) return malformed(`longer than ${MAX_TOKEN_BYTES} bytes`)
-  const parts = token.split('.', 6)
-  if (parts.length === 5) return malformed('five parts: an encrypted JWT (JWE)')
-  if (parts.length !== 3) return malformed(`not three parts separated by dots`)
-  const [protectedPart, payloadPart, signaturePart] = parts as [string, string, string]
-  if (decodePart(signaturePart) === null) return malformed('signature: not canonical base64url')
-  const header = readPart(protectedPart)
-  if (header instanceof JsonProblem) return malformed(`header: ${header.detail}`)
+  const parts = readJwsParts(token)
+  if (parts instanceof JsonProblem) return malformed(parts.detail)
+  const { header, claims } = parts
   const { alg, kid, typ } = header
-  if (Object.hasOwn(header, 'crit')) return malformed('crit')
   if (typeof alg !== 'string') return malformed('header: alg is absent or not a string')
   if (kid !== undefined && typeof kid !== 'string') return malformed('header: kid is not a string')
   if (kid !== undefined && kid.length > MAX_KID_LENGTH)
     return malformed(`header: kid is longer than ${MAX_KID_LENGTH} characters`)
   if (typ !== undefined && typeof typ !== 'string') return malformed('header: typ is not a string')
-  const claims = readPart(payloadPart)
-  if (claims instanceof JsonProblem) return malformed(`payload: ${claims.detail}`)
   return { header: { alg, kid: kid ?? null, typ: typ ?? null }, claims }
+}
+
+/** Header and payload of a compact JWS as they stand, without a look at any member but `crit`; or why it is none. Pure. */
+export function readJwsParts(text: string): { header: JsonObject; claims: JsonObject } | JsonProblem {
+  const parts = text.split('.', 6)
+  if (parts.length === 5) return new JsonProblem('five parts: an encrypted JWT (JWE)')
+  if (parts.length !== 3) return new JsonProblem(`not three parts separated by dots`)
+  const [protectedPart, payloadPart, signaturePart] = parts as [string, string, string]
+  if (decodePart(signaturePart) === null) return new JsonProblem('signature: not canonical base64url')
+  const header = readPart(protectedPart)
+  if (header instanceof JsonProblem) return new JsonProblem(`header: ${header.detail}`)
+  if (Object.hasOwn(header, 'crit')) return new JsonProblem('crit')
+  const claims = readPart(payloadPart)
+  return claims instanceof JsonProblem ? new JsonProblem(`payload: ${claims.detail}`) : { header, claims }
 }
 
 /**

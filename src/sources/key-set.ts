@@ -79,8 +79,8 @@ export function selectKeys({ keys }: KeySet, { alg, kid }: KeyHint): readonly Ve
     .slice(0, MAX_CANDIDATES)
 }
 
-/** The key, or why not. */
-function readKey(jwk: unknown): VerificationKey | string {
+/** One public JWK (RFC 7517 section 4): the key, or why it cannot be used or should not be trusted. Pure. */
+export function readKey(jwk: unknown): VerificationKey | string {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return 'not an object'
   const { kty, kid = null, alg = null, use, key_ops: operations } = jwk as JsonObject
   if (kty === 'oct' || SECRET_MEMBERS.some(member => Object.hasOwn(jwk, member)))

@@ -13,6 +13,8 @@ export interface Exchange {
   /** Address of the peer of the socket; never from a header. */
   readonly clientAddress: string
   readonly interactionId: string
+  /** A DPoP nonce that the client should use from now on, for answers that succeed (RFC 9449 section 8.2). */
+  readonly nextNonce?: string | null
 }
 
 /** How an exchange with the upstream ended once its answer had begun. */

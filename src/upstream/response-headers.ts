@@ -17,6 +17,8 @@ export interface AnswerRules {
   readonly now: Date
   /** The connection of the client ends with this answer. */
   readonly closes: boolean
+  /** A DPoP nonce for the client; null or absent: none. */
+  readonly nextNonce?: string | null
 }
 
 /** Folded names of fields that would name the software behind, or that are set here. */
@@ -92,7 +94,17 @@ function addVary(to: string[], headers: RawHeaders): void {
 
 function addAnswerFacts(to: string[], answer: AnswerHead, rules: AnswerRules): void {
   to.push(...dateAndInteraction(answer, rules))
-  if (!rules.isPublic && valuesOf(to, 'cache-control').length === 0) to.push('Cache-Control', 'no-store')
+  if (typeof rules.nextNonce === 'string' && answer.status >= 200 && answer.status <= 299) {
+    // A cache would hand an old nonce to everybody (RFC 9449 section 8.2), so what the upstream says of caching gives way.
+    removeField(to, 'cache-control')
+    to.push('DPoP-Nonce', rules.nextNonce, 'Cache-Control', 'no-store')
+  } else if (!rules.isPublic && valuesOf(to, 'cache-control').length === 0)
+    to.push('Cache-Control', 'no-store')
+}
+
+function removeField(from: string[], name: string): void {
+  for (let i = from.length - 2; i >= 0; i -= 2)
+    if ((from[i] as string).toLowerCase() === name) from.splice(i, 2)
 }
 
 function dateAndInteraction({ headers }: AnswerHead, { now, interactionId }: AnswerRules): RawHeaders {

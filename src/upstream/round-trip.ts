@@ -299,8 +299,8 @@ class RoundTrip {
 
   #answerRules(closes: boolean): AnswerRules {
     const { mtls, token } = this.#grant.match.route
-    const { interactionId } = this.#exchange
-    return { interactionId, isPublic: !mtls && token === null, now: new Date(), closes }
+    const { interactionId, nextNonce = null } = this.#exchange
+    return { interactionId, nextNonce, isPublic: !mtls && token === null, now: new Date(), closes }
   }
 
   readonly #onClientGone = (): void => {

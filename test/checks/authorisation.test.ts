@@ -63,6 +63,14 @@ function verdictOf(circumstances: Circumstances): Denial | null {
     flows: ['authorization_code', 'client_credentials'],
     scopes: { all: [], any: [], optional: [] },
     binding: 'if-present',
+    dpop: {
+      origins: ['https://h'],
+      algorithms: ['ES256'],
+      maxAgeSeconds: 60,
+      futureSkewSeconds: 15,
+      nonce: 'none',
+      satisfiesBinding: true,
+    },
     stepUp: null,
     claims: [],
     ...circumstances.rule,
@@ -100,6 +108,7 @@ function verdictOf(circumstances: Circumstances): Denial | null {
     match: { route, parameters },
     certificate,
     token: tokenFacts(claims, rules),
+    proof: null,
     now: NOW,
   })
   return verdict instanceof Denial ? verdict : null
@@ -125,6 +134,7 @@ t.test('the order of the checks is that of REQUIREMENTS section 2', async t => {
       'time',
       'lifetime',
       'binding',
+      'proof',
       'client',
       'flow',
       'scopes',
@@ -219,13 +229,13 @@ t.test('otherwise: 404 answers like a path that does not exist, to the byte', as
       parameters: { consentId: 'c-1' },
     }) as Denial
   for (const format of ['fdx', 'problem'] as const) {
-    const unknown = answerTo(new Denial('route_unknown', 'no route has this path'), format, 'id')
-    t.same(answerTo(ask(404), format, 'id'), unknown)
-    const refused = answerTo(ask(403), format, 'id')
+    const unknown = answerTo(new Denial('route_unknown', 'no route has this path'), format, 'id', null)
+    t.same(answerTo(ask(404), format, 'id', null), unknown)
+    const refused = answerTo(ask(403), format, 'id', null)
     t.equal(refused.status, 403)
     t.notOk(refused.headers.some(([name]) => name === 'WWW-Authenticate'))
   }
-  t.equal(JSON.parse(answerTo(ask(403), 'fdx', 'id').body).code, '602')
+  t.equal(JSON.parse(answerTo(ask(403), 'fdx', 'id', null).body).code, '602')
   t.equal(ask(404).code, 'claim_mismatch', 'the log has the truth')
   t.notMatch(ask(404).detail, /c-[12]/, 'and no value of the token')
 })
@@ -255,7 +265,7 @@ t.test('step-up: what the token does not show is challenged, with all that is ne
   for (const [stepUp, claims, code] of cases)
     t.equal(codeOf({ claims, rule: { stepUp } }), code, JSON.stringify([stepUp, claims]))
   const challenge = (stepUp: TokenRule['stepUp']) =>
-    answerTo(verdictOf({ rule: { stepUp } }) as Denial, 'fdx', 'id').headers.find(
+    answerTo(verdictOf({ rule: { stepUp } }) as Denial, 'fdx', 'id', null).headers.find(
       ([name]) => name === 'WWW-Authenticate',
     )?.[1]
   t.equal(
@@ -303,7 +313,7 @@ t.test('an allow-list wants every part of one entry', async t => {
     certificateIsAllowed({ certificates }, new Denial('certificate_revoked', ''))?.code,
     'certificate_revoked',
   )
-  const { status, body } = answerTo(new Denial('certificate_not_allowed', ''), 'fdx', 'id')
+  const { status, body } = answerTo(new Denial('certificate_not_allowed', ''), 'fdx', 'id', null)
   t.equal(status, 403)
   t.equal(JSON.parse(body).code, '403')
 })

@@ -65,6 +65,14 @@ const RULE: TokenRule = {
   binding: 'required',
   stepUp: null,
   claims: [],
+  dpop: {
+    origins: ['https://h'],
+    algorithms: ['ES256'],
+    maxAgeSeconds: 60,
+    futureSkewSeconds: 15,
+    nonce: 'none',
+    satisfiesBinding: true,
+  },
 }
 
 interface Circumstances {
@@ -103,6 +111,7 @@ function judge({
     match: { route, parameters: {} },
     certificate,
     token: tokenFacts(given, { ...RULES, ...rules }),
+    proof: null,
     now,
   })
   return verdict instanceof Denial ? verdict.code : 'granted'

@@ -504,6 +504,7 @@ t.test('explain says what the running process says', async t => {
       token: token ?? null,
       claims: null,
       certificate: by === null ? null : new X509Certificate(by.certificatePem),
+      proof: null,
     }
     const explained = await explainRequest(configuration, method, path, evidence, Date.now() / 1000)
     t.equal(explained.code, code, `${what}: explain`)

@@ -153,6 +153,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     headerBytes: 32 * 1024,
     bodyBytes: 10 * 1024 * 1024,
     connections: 10_000,
+    proofs: 1_000_000,
     headersTimeoutMs: 10_000,
     requestTimeoutMs: 60_000,
     idleTimeoutMs: 75_000,
@@ -202,6 +203,14 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
       flows: ['authorization_code'],
       scopes: { all: ['r:x'], any: [], optional: [] },
       binding: 'required',
+      dpop: {
+        origins: ['https://localhost:8443'],
+        algorithms: ['PS256', 'ES256', 'EdDSA', 'Ed25519'],
+        maxAgeSeconds: 60,
+        futureSkewSeconds: 15,
+        nonce: 'none',
+        satisfiesBinding: true,
+      },
     },
     upstream: 'provider',
     errors: 'fdx',
@@ -224,7 +233,7 @@ server:
     profile: compatible
     certificates: [{ cert: server.pem, key: server.key }, { cert: rsa.pem, key: rsa.key }]
     clients: { trust: pki, ca: [ca.pem], crl: [ca.crl], onExpiredCrl: allow }
-  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
+  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, proofs: 9, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
 admin: { listen: localhost:0 }
 log: { level: debug }
 issuers:
@@ -255,7 +264,7 @@ issuers:
 upstreams:
   one: { url: https://one.internal:8443, timeouts: { connect: 1s, response: 5s }, connections: 3, authorization: strip, clientCert: forward, tls: { ca: ca.pem } }
   two: { url: http://localhost }
-defaults: { security: [oauth2], flow: client_credentials, issuer: [fetched, found], upstream: one, errors: problem, binding: required, timeout: 1s }
+defaults: { security: [oauth2], flow: client_credentials, issuer: [fetched, found], upstream: one, errors: problem, binding: required, timeout: 1s, dpop: { algorithms: [ES512, RS256], maxAge: 30s, futureSkew: 0s, nonce: required } }
 apis:
   - name: All
     base: /
@@ -264,7 +273,7 @@ apis:
       GET /ws: { id: socket, upgrade: websocket, upstream: two, timeout: 2s }
       GET /rest/{path...}: { security: public, errors: fdx }
       PUT /m/{id}: { security: [mtls] }
-      DELETE /o: { scopes: { any: [a, b], all: [c], optional: [d] }, flow: [authorization_code], issuer: found, binding: if-present }
+      DELETE /o: { scopes: { any: [a, b], all: [c], optional: [d] }, flow: [authorization_code], issuer: found, binding: if-present, dpop: { maxAge: 5m } }
 `
   const { settings, routes } = await loaded({ text, files: { 'ca.crl': await ca.crl() } })
   t.strictSame(settings.server.listen, { host: '::1', port: 8443 })
@@ -273,6 +282,7 @@ apis:
     headerBytes: 16 * 1024,
     bodyBytes: 500,
     connections: 7,
+    proofs: 9,
     headersTimeoutMs: 5000,
     requestTimeoutMs: 120_000,
     idleTimeoutMs: 60_000,
@@ -340,6 +350,14 @@ apis:
     flows: ['authorization_code'],
     scopes: { any: ['a', 'b'], all: ['c'], optional: ['d'] },
     binding: 'if-present',
+    dpop: {
+      origins: ['https://api.bank.example', 'https://localhost:8443'],
+      algorithms: ['ES512', 'RS256'],
+      maxAgeSeconds: 300,
+      futureSkewSeconds: 0,
+      nonce: 'required',
+      satisfiesBinding: true,
+    },
   })
 })
 
