@@ -4,6 +4,7 @@ import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/p
 import { RouteIndex } from '../policy/route-index.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
+import { checkOpaqueIssuers } from './opaque-issuers.js'
 import type { Place } from './problem.js'
 import type { Security } from './schema-route.js'
 import type { Path } from './source-tree.js'
@@ -154,6 +155,7 @@ class RouteDraft {
     const flow = this.#needed('flow', 'authorization_code, client_credentials, or a list of both')
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
+    if (issuer !== null) checkOpaqueIssuers(this.#draft, issuer, this.#setting('issuer').path)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
     return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
   }
