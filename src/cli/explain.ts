@@ -73,6 +73,6 @@ function printExplanation(
     ),
   )
   print('')
-  if (code === null) print(coloured('green', outcome))
+  if (code === null) print(coloured(outcome === 'allowed' ? 'green' : 'yellow', outcome))
   else print(`${coloured('red', outcome)}  ${DENIALS[code].status} ${code}: ${DENIALS[code].hint}`)
 }
