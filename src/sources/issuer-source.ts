@@ -22,8 +22,9 @@ export interface IssuerSourceOptions {
 /** The source that the settings of one issuer ask for. Throws for settings that need each other, which a checked policy has. */
 export function createIssuerSource(options: IssuerSourceOptions): TokenSource {
   const { tokens, revocation, rules, keys, introspection, meter } = options
+  const asks = tokens !== 'jwt' || revocation === 'introspect'
   const introspected =
-    introspection === null
+    introspection === null || !asks
       ? null
       : createIntrospectionSource({
           settings: introspection,

@@ -566,6 +566,13 @@ t.test('IN-12, IN-13: signed replies, and nothing else', async t => {
   }
   t.equal(endpoint.asked.at(-1)?.headers.accept, 'application/token-introspection+jwt')
 
+  endpoint.signed = {}
+  const others = introspectedRules(
+    { ...RULES, algorithms: ['PS256'] },
+    { requireAudience: true, requiredClaims: [] },
+  )
+  t.equal(await bench({ response: 'jwt', rules: others }, keys).codeOf('token'), 'issuer_unavailable', 'alg')
+
   const sign = issuer.sign
   endpoint.signed = {}
   issuer.sign = (claims, header) => sign(claims, { ...header, kid: other.kid }, other)
