@@ -80,7 +80,8 @@ function checkIdentifier(
     )
   byIdentifier.set(issuer, name)
   // RFC 8414 section 2: https, no query, no fragment.
-  const isUrl = URL.canParse(issuer) && /^https:\/\/[^/?#@\s]+[^?#\s]*$/.test(issuer)
+  const isUrl =
+    /^https:\/\/[^/?#\s][^?#\s]*$/.test(issuer) && URL.canParse(issuer) && new URL(issuer).username === ''
   if (isUrl) return
   if (keys?.from === 'discovery')
     draft.problem(

@@ -1,6 +1,6 @@
 import { X509Certificate } from 'node:crypto'
 
-const BLOCK = /-----BEGIN ([A-Z0-9 ]+)-----[\s\S]*?-----END \1-----/g
+const BEGIN = '-----BEGIN '
 
 /** A certificate with the PEM text it came from. */
 export interface PemCertificate {
@@ -12,14 +12,19 @@ export interface PemCertificate {
 export function readCertificates(file: Buffer): readonly PemCertificate[] | string {
   const found: PemCertificate[] = []
   const text = file.toString('latin1')
-  const blocks = [...text.matchAll(BLOCK)]
-  // A damaged block is not passed over: the bundle would silently be another.
-  if (blocks.length !== (text.match(/-----BEGIN /g)?.length ?? 0)) return 'has a PEM block that does not end'
-  for (const [pem, label] of blocks) {
-    if (label?.endsWith('PRIVATE KEY')) return 'holds a private key, where only certificates belong'
+  for (let begin = text.indexOf(BEGIN); begin !== -1; begin = text.indexOf(BEGIN, begin + 1)) {
+    const label =
+      /^[A-Z0-9 ]{1,40}(?=-----)/.exec(text.slice(begin + BEGIN.length, begin + BEGIN.length + 50))?.[0] ?? ''
+    const footer = `-----END ${label}-----`
+    const end = text.indexOf(footer, begin)
+    // A damaged block is not passed over: the bundle would silently be another.
+    if (end === -1 || text.slice(begin + 1, end).includes(BEGIN)) return 'has a PEM block that does not end'
+    if (label.endsWith('PRIVATE KEY')) return 'holds a private key, where only certificates belong'
+    const pem = `${text.slice(begin, end)}${footer}\n`
+    begin = end
     if (label !== 'CERTIFICATE') continue
     try {
-      found.push({ pem: `${pem}\n`, certificate: new X509Certificate(pem) })
+      found.push({ pem, certificate: new X509Certificate(pem) })
     } catch {
       return `has a certificate (number ${found.length + 1}) that cannot be read`
     }

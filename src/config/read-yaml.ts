@@ -226,10 +226,11 @@ class Reader {
   #syntax(code: ErrorCode, offset: number): void {
     const { message, hint } = SYNTAX[code] ?? OTHER_SYNTAX
     // `${` opens a map inside brackets; that is seldom what was meant.
-    const { line } = this.#lines.linePos(offset)
-    const lineStart = this.#lines.lineStarts[line - 1] ?? 0
-    const written = this.#text.slice(lineStart, this.#lines.lineStarts[line] ?? this.#text.length)
-    const quote = /[[{,][^'"#]*\$\{/.test(written)
+    const { col } = this.#lines.linePos(offset)
+    // A bounded part of the line: there may be as many errors as characters.
+    const written = this.#text.slice(offset - Math.min(col - 1, 100), offset + 20).split('\n', 1)[0] ?? ''
+    const variable = written.indexOf('${')
+    const quote = variable !== -1 && /[[{,]/.test(written.slice(0, variable))
     this.#problem(offset, message, quote ? `inside [ ] and { } write it in quotes: "${'$'}{NAME}"` : hint)
   }
 

@@ -83,7 +83,7 @@ export const DENIALS = {
     fdx: '1107',
     step: 'matchRoute',
     message: 'There is nothing at this path',
-    hint: 'No route of the policy has this path. `postern explain METHOD PATH` shows the nearest ones.',
+    hint: 'No route of the policy has this path. `postern check` lists the routes.',
   },
   method_not_allowed: {
     status: 405,

@@ -56,5 +56,6 @@ function endWhenRead(response: ServerResponse, request: IncomingMessage): void {
   }
   const timer = setTimeout(end, LINGER_MS)
   request.once('end', end)
+  response.once('close', () => clearTimeout(timer))
   request.unpipe().resume()
 }

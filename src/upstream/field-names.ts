@@ -32,8 +32,11 @@ export function isFraming(folded: string): boolean {
   return folded === 'content-length' || folded === 'transfer-encoding'
 }
 
+const NOTHING: ReadonlySet<string> = new Set()
+
 /** Lower-case names that the sender declares hop-by-hop (RFC 9110 section 7.6.1). */
 export function nominatedByConnection(headers: RawHeaders): ReadonlySet<string> {
-  const names = valuesOf(headers, 'connection').flatMap(value => value.split(','))
-  return new Set(names.map(name => name.trim().toLowerCase()))
+  const values = valuesOf(headers, 'connection')
+  if (values.length === 0) return NOTHING
+  return new Set(values.flatMap(value => value.split(',')).map(name => name.trim().toLowerCase()))
 }

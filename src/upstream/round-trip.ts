@@ -118,6 +118,7 @@ class RoundTrip {
     }
     this.#inPool = true
     this.#client.once('close', this.#onClientGone)
+    this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
     this.#deadline = setTimeout(this.#onNoConnection, connectTimeoutMs)
     if (admission === 'now') this.#onAdmitted()
   }
@@ -133,11 +134,15 @@ class RoundTrip {
     const { response } = this.#exchange
     const upgrade = this.#mayUpgrade ? this.#exchange.upgrade : null
     const rules = { via, authorization: upstream.authorization, clientCert: upstream.clientCert }
-    const headers = requestHeaders(this.#grant, this.#exchange, rules, upgrade === null ? null : 'websocket')
     try {
-      this.#listen(
-        send({ origin: pool.origin, agent, method, target, headers, body: this.#body, response, upgrade }),
+      const headers = requestHeaders(
+        this.#grant,
+        this.#exchange,
+        rules,
+        upgrade === null ? null : 'websocket',
       )
+      const { origin } = pool
+      this.#listen(send({ origin, agent, method, target, headers, body: this.#body, response, upgrade }))
     } catch (error) {
       this.#refuse('internal_error', error instanceof Error ? error.message : 'fault')
     }
@@ -254,7 +259,7 @@ class RoundTrip {
     response.writeHead(status, reasonOf(answer), headers as string[])
     relayBody(answer, response, early ? request : null, this.#answerMs, end => {
       this.#settle({ ...forwarded, end })
-      if (end === 'complete') upgrade?.socket.end()
+      if (end === 'complete') upgrade?.socket.end(() => upgrade.socket.destroy())
     })
   }
 
@@ -273,7 +278,7 @@ class RoundTrip {
     }
     this.#state = 'switched'
     clearTimeout(this.#deadline)
-    this.#client.removeListener('close', this.#onClientGone)
+    this.#ignoreClient()
     const forwarded = this.#measured(101)
     const { tunnels } = this.#to
     const close = watchTunnel(client, socket, end => {
@@ -299,8 +304,14 @@ class RoundTrip {
   }
 
   readonly #onClientGone = (): void => {
-    // While an answer is relayed, the relay reports it.
-    if (this.#state !== 'answering') this.#settle(null)
+    if (this.#state === 'answering') return // the relay sees it
+    this.#exchange.upgrade?.socket.end()
+    this.#settle(null)
+  }
+
+  #ignoreClient(): void {
+    this.#client.removeListener('close', this.#onClientGone)
+    this.#exchange.upgrade?.socket.removeListener('end', this.#onClientGone)
   }
 
   #refuse(code: DenialCode, detail: string): void {
@@ -311,7 +322,7 @@ class RoundTrip {
     if (this.#state === 'done') return
     this.#state = 'done'
     clearTimeout(this.#deadline)
-    this.#client.removeListener('close', this.#onClientGone)
+    this.#ignoreClient()
     if (this.#body !== null) {
       this.#exchange.request.unpipe(this.#body)
       this.#body.destroy()
@@ -359,7 +370,8 @@ function closes(answer: IncomingMessage): boolean {
 }
 
 function dictionaryOf(headers: RawHeaders): NodeJS.Dict<string[]> {
-  const dictionary: NodeJS.Dict<string[]> = {}
+  // Without a prototype: an upstream may well name a field `__proto__`.
+  const dictionary: NodeJS.Dict<string[]> = Object.create(null)
   for (let i = 0; i + 1 < headers.length; i += 2) {
     const name = headers[i] as string
     dictionary[name] = [...(dictionary[name] ?? []), headers[i + 1] as string]

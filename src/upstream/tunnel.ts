@@ -29,12 +29,12 @@ export function watchTunnel(
   client.once('end', onOneEnded)
   upstream.once('end', onOneEnded)
   client.once('close', () => {
-    if (!client.readableEnded) end ??= 'aborted'
+    end ??= client.readableEnded ? 'complete' : 'aborted'
     upstream.destroy()
     onClosed()
   })
   upstream.once('close', () => {
-    if (!upstream.readableEnded) end ??= 'truncated'
+    end ??= upstream.readableEnded ? 'complete' : 'truncated'
     // What the upstream sent last may still be on its way to the client.
     client.end(() => client.destroy())
     onOneEnded()

@@ -50,8 +50,8 @@ export function createAgent(origin: Origin, upstream: Upstream, keepAlive: boole
 }
 
 /**
- * Bytes on an idle connection answer no request. Node would keep them and take them for the answer to the next
- * request, which may be another client's (response queue poisoning, CWE-444).
+ * Bytes on an idle connection answer no request. Node drops them and keeps the connection; what follows of them would
+ * be taken for the answer to the next request, which may be another client's (response queue poisoning, CWE-444).
  */
 function distrustIdleBytes(agent: http.Agent): void {
   const keep = agent.keepSocketAlive.bind(agent)

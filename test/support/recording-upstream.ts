@@ -34,6 +34,8 @@ export interface RecordedConnection {
 export interface Step {
   readonly act: (socket: Socket, request: RecordedRequest) => void
   readonly atHead?: boolean
+  /** What follows on the connection is not HTTP. */
+  readonly switches?: boolean
 }
 
 /** Keys of an upstream that speaks TLS. */
@@ -140,7 +142,7 @@ export class RecordingUpstream {
         parsed += message.length
         const request = recorded(message, connection)
         this.requests.push(request)
-        upgraded = message.values('upgrade').length > 0
+        upgraded = step.switches === true
         if (this.#steps.length > 1) this.#steps.shift()
         if (headSeenAt === -1) step.act(socket, request)
         headSeenAt = -1
@@ -233,6 +235,7 @@ export function stopReading(): Step {
 /** After a 101, sends back whatever comes. `extra` header lines go into the 101. */
 export function switchAndEcho(extra: readonly string[] = []): Step {
   return {
+    switches: true,
     act: socket => {
       const head = ['HTTP/1.1 101 Switching Protocols', 'Connection: Upgrade', 'Upgrade: websocket', ...extra]
       socket.write(`${head.join('\r\n')}\r\n\r\n`)
