@@ -24,11 +24,14 @@ function routes(count: number): Route[] {
     template: `/api/v${number % 10}/resource-${number}/{id}/items`,
     api: 'bench',
     mtls: true,
+    certificates: null,
     token: {
       issuers: ['main'],
       flows: ['authorization_code'],
       scopes: { all: ['read'], any: [], optional: [] },
       binding: 'if-present',
+      stepUp: null,
+      claims: [],
       dpop: {
         origins: [],
         algorithms: ['ES256'],
@@ -78,6 +81,7 @@ const token = tokenFacts(
     requiredClaims: ['sub', 'client_id', 'iat', 'jti'],
     claims: { scope: 'scope', clientId: ['client_id'] },
     flow: FLOW_PRESETS.rfc9068,
+    clients: null,
   },
 )
 

@@ -3,6 +3,7 @@ import type { Case, Check } from './case.js'
 
 /** RFC 9068 section 4: aud names this resource server. */
 function tokenIsForThisServer({ token }: Case): Denial | null {
+  if (token.claims.aud === undefined && token.rules.mayLack?.includes('aud')) return null
   return token.audience.some(audience => token.rules.audience.includes(audience))
     ? null
     : new Denial('token_audience_wrong', `aud does not name ${token.rules.audience.join(' or ')}`)
@@ -10,7 +11,8 @@ function tokenIsForThisServer({ token }: Case): Denial | null {
 
 /** RFC 9068 section 2.2, as far as the issuer's rules demand. */
 function tokenHasRequiredClaims({ token }: Case): Denial | null {
-  if (token.expiresAt === null) return missing('exp')
+  const mayLackExpiry = token.claims.exp === undefined && token.rules.mayLack?.includes('exp') === true
+  if (token.expiresAt === null && !mayLackExpiry) return missing('exp')
   for (const claim of ['nbf', 'iat'])
     if (token.claims[claim] !== undefined && typeof token.claims[claim] !== 'number') return missing(claim)
   for (const claim of token.rules.requiredClaims) {

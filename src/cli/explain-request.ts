@@ -18,6 +18,7 @@ import type { Nonces } from '../sources/dpop-nonce.js'
 import { verifyProof } from '../sources/dpop-proof.js'
 import { createJwtSource, problemBeforeKeys } from '../sources/jwt.js'
 import { createKeySource } from '../sources/keys.js'
+import { inactive, introspectingIssuer, NOT_INTROSPECTED, rulesForClaims } from './explain-introspection.js'
 
 /** What the imagined client brings; null where it brings nothing. */
 export interface Evidence {
@@ -39,7 +40,8 @@ export interface Answer {
 export interface Explanation {
   readonly path: string | null
   readonly route: string | null
-  readonly outcome: 'allowed' | 'denied'
+  /** `undecided`: what it depends on is known to the issuer alone. */
+  readonly outcome: 'allowed' | 'denied' | 'undecided'
   /** Of the first check that fails, in the order of the live path. */
   readonly code: DenialCode | null
   /** Of the answer that the client would read; null when it is the upstream's. */
@@ -52,6 +54,7 @@ class Answers {
   readonly list: Answer[] = []
   code: DenialCode | null = null
   status: number | null = null
+  undecided = false
 
   /** Notes a verdict; the fact is that of the denial when it is one. */
   note(check: string, verdict: unknown, fact: string): void {
@@ -87,7 +90,7 @@ export async function explainRequest(
   return {
     path: request instanceof Denial ? null : request.path,
     route: match instanceof Denial ? null : match.route.id,
-    outcome: answers.code === null ? 'allowed' : 'denied',
+    outcome: answers.code !== null ? 'denied' : answers.undecided ? 'undecided' : 'allowed',
     code: answers.code,
     status: answers.status,
     checks: answers.list,
@@ -198,11 +201,22 @@ async function tokenOf(
   const issuers = rule.issuers.map(name => settings.issuers.get(name) as IssuerSettings)
   const issuerOf = (iss: unknown) => issuers.find(({ rules }) => rules.issuer === iss)
   if (evidence.claims !== null) {
-    const issuer = issuerOf(evidence.claims.iss)
-    answers.note('token', issuer ?? unknownIssuer(evidence.claims.iss), 'claims taken as authentic')
-    return issuer === undefined ? null : tokenFacts(evidence.claims, issuer.rules)
+    const rules = rulesForClaims(issuers, evidence.claims)
+    answers.note(
+      'token',
+      inactive(evidence.claims) ?? rules ?? unknownIssuer(evidence.claims.iss),
+      'claims taken as authentic',
+    )
+    return rules === null ? null : tokenFacts(evidence.claims, rules)
   }
   if (evidence.token === null) return null
+  const asked = introspectingIssuer(issuers, evidence.token)
+  if (asked !== null) {
+    answers.note('token', null, `an opaque token, as far as ${asked.rules.name} is concerned`)
+    answers.note('introspection', null, NOT_INTROSPECTED)
+    answers.undecided = true
+    return null
+  }
   const jws = readCompactJws(evidence.token)
   if (jws instanceof Denial) {
     answers.note('token', jws, '')
@@ -215,12 +229,13 @@ async function tokenOf(
     return null
   }
   const { rules, keys } = issuer
+  if (issuer.revocation === 'introspect') answers.note('introspection', null, NOT_INTROSPECTED)
   answers.note(
     'token',
     problemBeforeKeys(jws, rules),
     `alg ${jws.header.alg}, typ ${String(jws.header.typ)}, iss ${rules.issuer}`,
   )
-  if (keys.from !== 'file') {
+  if (keys?.from !== 'file') {
     answers.note(
       'signature',
       null,

@@ -100,6 +100,6 @@ function printExplanation(
     ),
   )
   print('')
-  if (code === null) print(coloured('green', outcome))
+  if (code === null) print(coloured(outcome === 'allowed' ? 'green' : 'yellow', outcome))
   else print(`${coloured('red', outcome)}  ${status} ${code}: ${DENIALS[code].hint}`)
 }

@@ -3,6 +3,7 @@ import type { ClaimCondition } from '../policy/flow-rules.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { Flow, Route } from '../policy/policy.js'
 import { compileClients } from './compile-authorisation.js'
+import { checkTokenSettings, compileIntrospection } from './compile-introspection.js'
 import { readBundle } from './compile-upstreams.js'
 import type { Draft } from './draft.js'
 import { keySetFaults } from './key-set-file.js'
@@ -22,22 +23,35 @@ export async function compileIssuers(draft: Draft): Promise<ReadonlyMap<string, 
     checkAlgorithms(draft, path, parts.algorithms ?? [])
     checkTypes(draft, path, parts.typ ?? [])
     checkPreset(draft, path, parts.flow?.name)
+    checkTokenSettings(draft, path, parts)
     const keys = parts.keys === undefined ? null : await readKeys(draft, parts.keys, [...path, 'keys'])
     const clients = compileClients(draft, parts.clients, [...path, 'clients'])
     const rules = rulesOf(name, parts, clients)
-    if (keys !== null && rules !== null) compiled.set(name, { rules, keys, place: draft.keyPlace(path) })
+    const { tokens, revocation } = parts
+    if (rules === null || tokens === undefined || revocation === undefined) continue
+    const introspection = await compileIntrospection(draft, path, rules, parts.introspection)
+    compiled.set(name, { rules, tokens, revocation, keys, introspection, place: draft.keyPlace(path) })
   }
   return compiled
 }
 
-type IssuerParts = NonNullable<
+export type IssuerParts = NonNullable<
   NonNullable<Draft['parts']['issuers']> extends ReadonlyMap<string, infer V> ? V : never
 >
 
 function rulesOf(name: string, parts: IssuerParts, clients: IssuerRules['clients']): IssuerRules | null {
-  const { issuer, audience, algorithms, typ, clockSkew, maxLifetime, requiredClaims, claims, flow } = parts
-  if (issuer === undefined || audience === undefined || algorithms === undefined || typ === undefined)
-    return null
+  const {
+    issuer,
+    audience,
+    algorithms = [],
+    typ,
+    clockSkew,
+    maxLifetime,
+    requiredClaims,
+    claims,
+    flow,
+  } = parts
+  if (issuer === undefined || audience === undefined || typ === undefined) return null
   if (clockSkew === undefined || requiredClaims === undefined || flow === undefined) return null
   const { scope, clientId } = claims ?? {}
   if (scope === undefined || clientId === undefined) return null

@@ -6,6 +6,7 @@ import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compil
 import { compileDpop } from './compile-dpop.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
+import { checkOpaqueIssuers } from './opaque-issuers.js'
 import type { Place } from './problem.js'
 import type { AllowList } from './schema-certificates.js'
 import type { WrittenClaimRule } from './schema-claims.js'
@@ -169,6 +170,7 @@ class RouteDraft {
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
     const dpop = compileDpop(this.#draft, [this.#path, this.#api, ['defaults']], security.mtls)
+    if (issuer !== null) checkOpaqueIssuers(this.#draft, issuer, this.#setting('issuer').path)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
     const claims = (this.#setting('claims').value ?? []).map(({ rule }) => rule)
     const stepUp = stepUpOf(this.#setting('acr').value, this.#setting('maxAuthAge').value)

@@ -50,7 +50,8 @@ export async function readBundle(draft: Draft, name: string, path: Path): Promis
   return null
 }
 
-function isLoopback(hostname: string): boolean {
+/** Host names as WHATWG URL writes them. */
+export function isLoopback(hostname: string): boolean {
   return (
     hostname === 'localhost' || hostname === '[::1]' || (isIP(hostname) === 4 && hostname.startsWith('127.'))
   )

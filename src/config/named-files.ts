@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 
 const MIB = 1024 * 1024
@@ -42,6 +42,13 @@ export class NamedFiles {
       this.#names.set(path, name)
     }
     return contents
+  }
+
+  /** Whether everybody on this machine may read the file; false where nobody can tell. */
+  async isWorldReadable(name: string): Promise<boolean> {
+    if (process.platform === 'win32') return false // it has no such bits, and Node makes some up
+    const stats = await stat(resolve(this.#directory, name)).catch(() => null)
+    return stats !== null && (stats.mode & constants.S_IROTH) !== 0
   }
 
   /** Absolute paths of all files that were asked for, also of those that are not there. */

@@ -11,7 +11,6 @@ const ROUTE_KEYS = ['profile', 'mode', 'until', 'paths', 'rate', 'fields', 'revo
 const KEYS: ReadonlyMap<string, readonly string[]> = new Map([
   ['', ['store', 'reload', 'trustedTerminators', 'tracing', 'audit']],
   ['server', ['trustedTerminators']],
-  ['issuers.*', ['introspection']],
   ['upstreams.*', ['engine', 'retry', 'health']],
   ['defaults', ROUTE_KEYS],
   ['apis.*', ROUTE_KEYS],
@@ -26,8 +25,6 @@ const VALUES: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
   ],
   ['server.publicUrl', isPlainHttp],
   ['server.publicUrl.*', isPlainHttp],
-  ['issuers.*.tokens', value => value === 'opaque' || value === 'auto'],
-  ['issuers.*.revocation', value => value === 'introspect'],
 ])
 
 export const NOT_ENFORCED_HINT = 'take it out: a rule that would be ignored must not load'

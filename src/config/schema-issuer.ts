@@ -1,25 +1,11 @@
 import { z } from 'zod'
 import { clientCertificates } from './schema-certificates.js'
 import { issuerFlow } from './schema-flow.js'
+import { ALGORITHMS, introspection } from './schema-introspection.js'
 import { duration, fileName, oneOrMany, text, url, words } from './schema-values.js'
 
 /** RFC 9068 section 2.2, beside iss, exp and aud, which are always asked for. */
 const REQUIRED_CLAIMS = ['sub', 'client_id', 'iat', 'jti']
-
-/** Signatures with a public key. What else there is (HS256, none) lets whoever can verify a token make one. */
-const ALGORITHMS = [
-  'PS256',
-  'PS384',
-  'PS512',
-  'ES256',
-  'ES384',
-  'ES512',
-  'EdDSA',
-  'Ed25519',
-  'RS256',
-  'RS384',
-  'RS512',
-] as const
 
 const algorithm = z.enum(ALGORITHMS, {
   error: words(
@@ -105,20 +91,33 @@ export const issuer = z.strictObject({
   audience: oneOrMany(text('an audience'), 'an audience').describe(
     'The aud of a token must hold one of these.',
   ),
-  tokens: z.literal('jwt').prefault('jwt').describe('Kind of access tokens.'),
+  tokens: z
+    .enum(['jwt', 'opaque', 'auto'])
+    .prefault('jwt')
+    .describe(
+      'Kind of access tokens. opaque: the issuer is asked about each. auto: JWTs that name the issuer are verified, the issuer is asked about all others. Default jwt.',
+    ),
   algorithms: z
     .array(algorithm, { error: words('must be a list of signature algorithms', 'such as [PS256, ES256]') })
     .min(1, { error: words('has no entries', 'such as [PS256, ES256]') })
-    .describe('Signature algorithms that tokens may use. FAPI: PS256, ES256.'),
+    .optional()
+    .describe('Signature algorithms that tokens and signed answers may use. FAPI: PS256, ES256.'),
   typ: oneOrMany(text('a token type'), 'a token type')
     .transform(types => [...new Set(types.map(type => type.toLowerCase().replace(/^application\//, '')))])
     .prefault(['at+jwt'])
     .describe('Accepted typ headers (RFC 9068: at+jwt); none stands for an absent one.'),
-  keys: keys.describe('Where the keys come from: url, file, or discovery.'),
+  keys: keys
+    .optional()
+    .describe(
+      'Where the keys come from: url, file, or discovery. Only opaque tokens with plain answers need none.',
+    ),
+  introspection: introspection.optional().describe('How the issuer is asked about tokens (RFC 7662).'),
   revocation: z
-    .literal('none')
+    .enum(['none', 'introspect'])
     .prefault('none')
-    .describe('How revoked tokens are noticed. none: they end by exp.'),
+    .describe(
+      'How revoked JWTs are noticed. none: they end by exp. introspect: the issuer is asked about each that verifies.',
+    ),
   clockSkew: duration('0s', '60s').prefault('10s').describe('Tolerance for exp, nbf and iat. At most 60s.'),
   maxLifetime: duration('1s', '24d').optional().describe('Longest exp - iat of a token. FDX: 15m.'),
   requiredClaims: z
@@ -126,7 +125,9 @@ export const issuer = z.strictObject({
       error: words('must be a list of claims', 'such as [sub, client_id, iat, jti]'),
     })
     .prefault(REQUIRED_CLAIMS)
-    .describe('Claims that must be there beside iss, exp and aud (RFC 9068 section 2.2).'),
+    .describe(
+      'Claims that must be there beside iss, exp and aud (RFC 9068 section 2.2). Default of introspected tokens: client_id.',
+    ),
   claims: z
     .strictObject({
       scope: text('the name of a claim')

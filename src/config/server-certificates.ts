@@ -66,7 +66,8 @@ async function readChain(draft: Draft, name: string, path: Path): Promise<Chain 
   return { text: found.map(one => one.pem).join(''), certificates: [leaf, ...others] }
 }
 
-async function readKey(
+/** A private key that is not encrypted; null when the file is wrong, and then it is reported. */
+export async function readKey(
   draft: Draft,
   name: string,
   path: Path,

@@ -1,3 +1,4 @@
+import type { IntrospectionSettings, TokenFormat } from '../policy/introspection.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
@@ -82,7 +83,13 @@ export interface Limits {
 
 export interface IssuerSettings {
   readonly rules: IssuerRules
-  readonly keys: KeySettings
+  readonly tokens: TokenFormat
+  /** `introspect`: JWTs that verify are introspected as well. */
+  readonly revocation: 'none' | 'introspect'
+  /** null: neither tokens nor introspection replies are signed. */
+  readonly keys: KeySettings | null
+  /** null: only where nothing is introspected. */
+  readonly introspection: IntrospectionSettings | null
   /** Where the issuer stands in the policy file, for problems that show only when it is put to use. */
   readonly place: Place
 }

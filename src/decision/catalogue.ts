@@ -212,6 +212,22 @@ export const DENIALS = {
     message: 'The access token is not valid',
     hint: 'The typ header is not in the typ list of the issuer, or the JWT is of another kind, such as an ID token.',
   },
+  token_inactive: {
+    status: 401,
+    challenge: 'invalid_token',
+    fdx: '603',
+    step: 'authenticateToken',
+    message: 'The access token is not valid',
+    hint: 'The issuer says by introspection that the token is not active: unknown to it, expired or revoked.',
+  },
+  token_revoked: {
+    status: 401,
+    challenge: 'invalid_token',
+    fdx: '603',
+    step: 'authenticateToken',
+    message: 'The access token is not valid',
+    hint: 'The JWT verifies, and introspection says that it is not active any more, or another token than it claims to be.',
+  },
   token_claim_missing: {
     status: 401,
     challenge: 'invalid_token',

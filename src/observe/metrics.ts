@@ -59,6 +59,16 @@ export const METRICS = {
     help: 'When the keys of an issuer were last fetched.',
     labels: ['issuer'],
   },
+  introspection: {
+    name: 'postern_introspection_total',
+    help: 'Introspections by issuer and result (active, inactive, unauthorized, unavailable, malformed, circuit_open, overloaded).',
+    labels: ['issuer', 'result'],
+  },
+  introspectionDuration: {
+    name: 'postern_introspection_duration_seconds',
+    help: 'From the question to the answer of the introspection endpoint.',
+    labels: ['issuer'],
+  },
   reload: {
     name: 'postern_reload_total',
     help: 'Reloads of the policy (success, failure).',
@@ -119,6 +129,8 @@ export class Metrics {
   readonly #tokenCache = this.#counter('tokenCache')
   readonly #keysRefresh = this.#counter('keysRefresh')
   readonly #keysLastSuccess = this.#gauge('keysLastSuccess')
+  readonly #introspection = this.#counter('introspection')
+  readonly #introspectionDuration = this.#histogram('introspectionDuration', REQUEST_BUCKETS)
   readonly #reload = this.#counter('reload')
   readonly #reloadLastSuccess = this.#gauge('reloadLastSuccess')
   readonly #policyInfo = this.#gauge('policyInfo')
@@ -178,6 +190,12 @@ export class Metrics {
   keysRefresh(issuer: string, result: 'success' | 'failure', now: number): void {
     this.#keysRefresh.inc({ issuer, result })
     if (result === 'success') this.#keysLastSuccess.set({ issuer }, now)
+  }
+
+  /** @param seconds null: the endpoint was not asked */
+  introspection(issuer: string, result: string, seconds: number | null): void {
+    this.#introspection.inc({ issuer, result })
+    if (seconds !== null) this.#introspectionDuration.observe({ issuer }, seconds)
   }
 
   /** @param now seconds since the epoch */

@@ -28,8 +28,27 @@ const SUBJECT_IS_CLIENT: FlowClassifier['rules'] = [
 export const FLOW_PRESETS = {
   /** RFC 9068 section 2.2: sub is the client id when no resource owner takes part. */
   rfc9068: { name: 'rfc9068', rules: SUBJECT_IS_CLIENT, userEvidence: USER_EVIDENCE },
-  /** oidc-provider: JWTs of client credentials have sub = client_id. */
-  'oidc-provider': { name: 'oidc-provider', rules: SUBJECT_IS_CLIENT, userEvidence: USER_EVIDENCE },
+  /**
+   * oidc-provider: JWTs of client credentials have sub = client_id. Its introspection replies about them have no sub, and about
+   * tokens of a user always one (lib/actions/introspection.js); only replies have active.
+   */
+  'oidc-provider': {
+    name: 'oidc-provider',
+    rules: [
+      ...SUBJECT_IS_CLIENT,
+      {
+        when: {
+          all: [
+            { claim: 'active', equals: true },
+            { claim: 'client_id', exists: true },
+            { claim: 'sub', exists: false },
+          ],
+        },
+        is: 'client_credentials',
+      },
+    ],
+    userEvidence: USER_EVIDENCE,
+  },
   /** Ory Hydra: sub = client_id. Known from its documentation of introspection; unverified for its JWTs. */
   hydra: { name: 'hydra', rules: SUBJECT_IS_CLIENT, userEvidence: USER_EVIDENCE },
   /**

@@ -19,6 +19,8 @@ export interface IssuerRules {
   readonly maxLifetimeSeconds: number | null
   /** Claims that must be there beside iss, exp and aud (RFC 9068 section 2.2). */
   readonly requiredClaims: readonly string[]
+  /** Claims that every JWT has and an introspection reply may lack (RFC 7662 section 2.2); judged when they are there. Default none. */
+  readonly mayLack?: readonly ('exp' | 'aud')[]
   readonly claims: {
     /** Where the scopes are: a space-separated string or an array. */
     readonly scope: string

@@ -81,5 +81,12 @@ function meterOf({ metrics, log, now }: House): SourceMeter {
       if (result === 'failure') log.warn({ issuer, detail }, 'keys could not be fetched')
       else log.debug({ issuer, detail }, 'keys fetched')
     },
+    introspection: (issuer, result, detail, seconds) => {
+      metrics.introspection(issuer, result, seconds)
+      if (result === 'unauthorized')
+        log.error({ issuer, detail }, 'the introspection endpoint refuses the credentials of Postern')
+      else if (result === 'unavailable' || result === 'malformed')
+        log.warn({ issuer, result, detail }, 'introspection failed')
+    },
   }
 }

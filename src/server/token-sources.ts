@@ -1,12 +1,13 @@
 import type { IssuerSettings } from '../config/settings.js'
-import { createJwtSource } from '../sources/jwt.js'
+import { createIssuerSource } from '../sources/issuer-source.js'
 import { createKeySource, type KeySource } from '../sources/keys.js'
 import type { SourceMeter, TokenSource } from '../sources/token-source.js'
 
 /** The working sources of one issuer, and the settings that they were made from. */
 export interface IssuerSources {
   readonly settings: string
-  readonly keys: KeySource
+  /** null: neither tokens nor introspection replies are signed. */
+  readonly keys: KeySource | null
   readonly tokens: TokenSource
 }
 
@@ -24,28 +25,26 @@ export function tokenSources(
   meter: SourceMeter,
 ): SourcesByIssuer {
   const sources = new Map<string, IssuerSources>()
-  for (const [name, { rules, keys: settings }] of issuers) {
-    const identity = JSON.stringify([rules, settings])
+  for (const [name, issuer] of issuers) {
+    const { rules, keys: settings, tokens, revocation, introspection } = issuer
+    const identity = JSON.stringify([rules, settings, tokens, revocation, introspection])
     const old = before.get(name)
     if (old !== undefined && old.settings === identity) {
       sources.set(name, old)
       continue
     }
-    const keys = createKeySource({
-      name,
-      issuer: rules.issuer,
-      settings,
-      meter,
-      previous: old?.keys.handover() ?? null,
-    })
-    sources.set(name, { settings: identity, keys, tokens: createJwtSource({ rules, keys, meter }) })
+    const previous = old?.keys?.handover() ?? null
+    const keys =
+      settings === null ? null : createKeySource({ name, issuer: rules.issuer, settings, meter, previous })
+    const source = createIssuerSource({ tokens, revocation, rules, keys, introspection, meter })
+    sources.set(name, { settings: identity, keys, tokens: source })
   }
   return sources
 }
 
 /** Starts the background work of sources that are new. */
 export function startNewSources(sources: SourcesByIssuer, before: SourcesByIssuer): void {
-  for (const [name, source] of sources) if (before.get(name) !== source) void source.keys.start()
+  for (const [name, source] of sources) if (before.get(name) !== source) void source.keys?.start()
 }
 
 /** Ends the sources that the present ones have replaced. */

@@ -17,7 +17,9 @@ export type Authenticator = (
 
 /**
  * With one issuer that one is asked. With several the `iss` of the token chooses, unverified: the source that is chosen
- * checks it. `token_issuer_unknown` when it chooses none (`token_malformed` when it cannot be read); else what the source says. Throws for a name without a source,
+ * checks it. A token whose `iss` chooses none goes to the one issuer of them that takes opaque tokens, and to no other: trying
+ * one after the other would show every issuer the tokens of all. `token_issuer_unknown` when there is none
+ * (`token_malformed` when the token cannot be read); else what the source says. Throws for a name without a source,
  * which a checked policy cannot have.
  */
 export function createAuthenticator(sources: ReadonlyMap<string, TokenSource>): Authenticator {
@@ -29,15 +31,16 @@ export function createAuthenticator(sources: ReadonlyMap<string, TokenSource>): 
   return (credentials, issuerNames, now) => {
     const [only, ...others] = issuerNames
     if (only !== undefined && others.length === 0) return sourceOf(only).authenticate(credentials, now)
+    const candidates = issuerNames.map(sourceOf)
     const iss = unverifiedIssuer(credentials.token)
-    if (iss === null) return withoutIssuer(credentials.token)
-    const source = issuerNames.map(sourceOf).find(({ issuer }) => issuer === iss)
-    if (source === undefined) return new Denial('token_issuer_unknown', `iss is ${excerpt(iss)}`)
-    return source.authenticate(credentials, now)
+    const source =
+      candidates.find(({ issuer }) => issuer === iss) ?? candidates.find(({ takesOpaque }) => takesOpaque)
+    return source?.authenticate(credentials, now) ?? withoutIssuer(credentials.token, iss)
   }
 }
 
-function withoutIssuer(token: string): Denial {
+function withoutIssuer(token: string, iss: string | null): Denial {
+  if (iss !== null) return new Denial('token_issuer_unknown', `iss is ${excerpt(iss)}`)
   const jws = readCompactJws(token)
   return jws instanceof Denial ? jws : new Denial('token_issuer_unknown', 'no iss to choose the issuer by')
 }

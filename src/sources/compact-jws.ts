@@ -28,8 +28,8 @@ export const MAX_KID_LENGTH = 256
  * spelling; header and payload strict JSON objects. Any `crit` is refused: no extension is understood here
  * (RFC 7515 section 4.1.11). Returns `token_malformed`. Pure.
  */
-export function readCompactJws(token: string): Verdict<CompactJws> {
-  if (token.length > MAX_TOKEN_BYTES) return malformed(`longer than ${MAX_TOKEN_BYTES} bytes`)
+export function readCompactJws(token: string, maxBytes = MAX_TOKEN_BYTES): Verdict<CompactJws> {
+  if (token.length > maxBytes) return malformed(`longer than ${maxBytes} bytes`)
   const parts = readJwsParts(token)
   if (parts instanceof JsonProblem) return malformed(parts.detail)
   const { header, claims } = parts
@@ -61,7 +61,7 @@ export function readJwsParts(text: string): { header: JsonObject; claims: JsonOb
  * Cheap, because it runs before the caches are asked. Pure.
  */
 export function unverifiedIssuer(token: string): string | null {
-  if (token.length > MAX_TOKEN_BYTES) return null
+  if (token.length > MAX_TOKEN_BYTES || !token.includes('.')) return null
   try {
     const claims: unknown = JSON.parse(Buffer.from(token.split('.', 2)[1] ?? '', 'base64url').toString())
     const iss = typeof claims === 'object' && claims !== null ? (claims as JsonObject).iss : undefined

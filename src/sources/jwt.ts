@@ -3,6 +3,7 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import { KEY_KIND_OF_ALGORITHM } from './algorithms.js'
 import { type CompactJws, readCompactJws } from './compact-jws.js'
+import { deepFreeze } from './deep-freeze.js'
 import { excerpt } from './excerpt.js'
 import type { KeySource } from './keys.js'
 import { createTokenCache } from './token-cache.js'
@@ -52,6 +53,7 @@ export function createJwtSource(options: JwtSourceOptions): TokenSource {
 
   return {
     issuer: rules.issuer,
+    takesOpaque: false,
     authenticate({ token }, now) {
       const name = cache.keyOf(token)
       const known = cache.get(name, now)
@@ -81,13 +83,4 @@ export function problemBeforeKeys(jws: CompactJws, rules: IssuerRules): Denial |
   if (iss !== rules.issuer)
     return new Denial('token_issuer_unknown', typeof iss === 'string' ? `iss is ${excerpt(iss)}` : 'no iss')
   return null
-}
-
-/** Facts are shared by every request with the same token. The depth is bounded by the reader of the JSON. */
-function deepFreeze<T>(value: T): T {
-  if (typeof value === 'object' && value !== null) {
-    Object.freeze(value)
-    for (const member of Object.values(value)) deepFreeze(member)
-  }
-  return value
 }

@@ -1,5 +1,5 @@
-import { type IncomingMessage, request as requestHttp } from 'node:http'
-import { request as requestHttps } from 'node:https'
+import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http'
+import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
 import { type JsonObject, JsonProblem, readJsonObject } from './strict-json.js'
 
 /** Why nothing usable came back. `detail` is for the operator: no query, no credentials, no part of the answer. */
@@ -28,26 +28,84 @@ export interface OutboundOptions {
  * redirects, so that the configured address is the one that answers; bounded time and size; strict JSON.
  */
 export function createOutbound({ ca, timeoutMs = 5000, maxBytes = 512 * 1024 }: OutboundOptions): GetJson {
+  const headers = { accept: 'application/json' }
   return async (url, signal) => {
-    const problem = urlProblem(url)
-    if (problem !== null) return new OutboundFailure(problem)
-    const target = new URL(url)
-    const ending = new AbortController()
-    const end = () => ending.abort()
-    let late = false
-    const deadline = setTimeout(() => {
-      late = true
-      end()
-    }, timeoutMs)
-    signal?.addEventListener('abort', end)
-    if (signal?.aborted) end()
-    const body = await fetchBody(target, { ca, maxBytes, signal: ending.signal })
-    clearTimeout(deadline)
-    signal?.removeEventListener('abort', end)
-    const answer = typeof body === 'string' ? new JsonProblem(body) : readJsonObject(body)
-    if (!(answer instanceof JsonProblem)) return answer
-    const reason = late ? `no complete answer within ${timeoutMs} ms` : answer.detail
-    return new OutboundFailure(`${target.origin}${target.pathname}: ${reason}`)
+    const asked = await ask(
+      url,
+      { method: 'GET', headers, tls: tlsOf(ca), agent: false, timeoutMs, maxBytes },
+      signal,
+    )
+    if (asked instanceof OutboundFailure) return asked
+    if (asked.status !== 200) return new OutboundFailure(`${nameOf(url)}: status ${asked.status}`)
+    const answer = readJsonObject(asked.body)
+    return answer instanceof JsonProblem ? new OutboundFailure(`${nameOf(url)}: ${answer.detail}`) : answer
+  }
+}
+
+/** An answer as it came; the body of another status than 200 is not read. */
+export interface Reply {
+  readonly status: number
+  /** Media type in lower case, without parameters. */
+  readonly mediaType: string
+  readonly body: Buffer
+}
+
+/** Sends forms to one server, on connections that are kept. */
+export interface FormPoster {
+  /** Never rejects. */
+  readonly post: (
+    url: string,
+    form: URLSearchParams,
+    headers: Readonly<Record<string, string>>,
+  ) => Promise<Reply | OutboundFailure>
+  /** Ends the connections that are idle, and later ones when they become it. */
+  readonly close: () => void
+}
+
+export interface FormPosterOptions extends OutboundOptions {
+  /** PEM of a certificate and its key, for servers that ask for one; null: none. */
+  readonly identity: { readonly cert: string; readonly key: string } | null
+}
+
+/** A client for outgoing POST requests, with the same care as `createOutbound`. */
+export function createFormPoster(options: FormPosterOptions): FormPoster {
+  const { ca, identity, timeoutMs = 5000, maxBytes = 512 * 1024 } = options
+  const tls = { ...tlsOf(ca), ...(identity !== null && { cert: identity.cert, key: identity.key }) }
+  const kept = { keepAlive: true, maxFreeSockets: 16, timeout: 30_000 }
+  const agents = { https: new HttpsAgent(kept), http: new HttpAgent(kept) }
+  let outstanding = 0
+  let closed = false
+  const endIdle = () => {
+    if (closed && outstanding === 0) for (const agent of Object.values(agents)) agent.destroy()
+  }
+  return {
+    async post(url, form, headers) {
+      const agent = url.startsWith('https:') ? agents.https : agents.http
+      const content = {
+        ...headers,
+        'content-type': 'application/x-www-form-urlencoded',
+      }
+      outstanding++
+      try {
+        const request = {
+          method: 'POST',
+          headers: content,
+          body: form.toString(),
+          tls,
+          agent,
+          timeoutMs,
+          maxBytes,
+        } as const
+        return await ask(url, request)
+      } finally {
+        outstanding--
+        endIdle()
+      }
+    },
+    close() {
+      closed = true
+      endIdle()
+    },
   }
 }
 
@@ -63,54 +121,108 @@ export function urlProblem(url: string): string | null {
 /** As WHATWG URL writes host names: lower case, IPv4 in four decimals, IPv6 compressed. */
 const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/
 
-interface FetchOptions {
-  readonly ca: string | null
+interface OutboundRequest {
+  readonly method: 'GET' | 'POST'
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string
+  readonly tls: object
+  /** false: a connection for this request alone. */
+  readonly agent: HttpAgent | HttpsAgent | false
+  readonly timeoutMs: number
   readonly maxBytes: number
-  readonly signal: AbortSignal
 }
 
-/** The body of a 200, or what went wrong. */
-function fetchBody(url: URL, { ca, maxBytes, signal }: FetchOptions): Promise<Buffer | string> {
+function tlsOf(ca: string | null): object {
+  return {
+    rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
+    minVersion: 'TLSv1.2',
+    ...(ca !== null && { ca }),
+  }
+}
+
+/** Asks once, or twice when a kept connection turns out to be closed. Never rejects. */
+async function ask(
+  url: string,
+  request: OutboundRequest,
+  signal?: AbortSignal,
+): Promise<Reply | OutboundFailure> {
+  const problem = urlProblem(url)
+  if (problem !== null) return new OutboundFailure(problem)
+  const ending = new AbortController()
+  const end = () => ending.abort()
+  let late = false
+  const deadline = setTimeout(() => {
+    late = true
+    end()
+  }, request.timeoutMs)
+  signal?.addEventListener('abort', end)
+  if (signal?.aborted) end()
+  const target = new URL(url)
+  let reply = await exchange(target, request, ending.signal)
+  if (reply === STALE_CONNECTION) reply = await exchange(target, { ...request, agent: false }, ending.signal)
+  clearTimeout(deadline)
+  signal?.removeEventListener('abort', end)
+  if (typeof reply !== 'string') return reply
+  const reason = late ? `no complete answer within ${request.timeoutMs} ms` : reply
+  return new OutboundFailure(`${nameOf(url)}: ${reason}`)
+}
+
+/** Without the query, which may hold a secret. */
+function nameOf(url: string): string {
+  const { origin, pathname } = new URL(url)
+  return `${origin}${pathname}`
+}
+
+/** The server closed a kept connection while the request was on its way: nobody has answered, nothing has failed. */
+const STALE_CONNECTION = 'the kept connection was closed'
+
+/** The answer, or what went wrong. */
+function exchange(url: URL, request: OutboundRequest, signal: AbortSignal): Promise<Reply | string> {
+  const { method, body, tls, agent, maxBytes } = request
   return new Promise(resolve => {
-    const failed = (error: unknown) => resolve(errorCodeOf(error))
-    const headers = { accept: 'application/json', 'accept-encoding': 'identity', 'user-agent': 'postern' }
     const received = (response: IncomingMessage) => {
       const refuse = (reason: string) => {
         resolve(reason)
         response.destroy()
       }
+      const status = response.statusCode ?? 0
+      const mediaType = (response.headers['content-type'] ?? '').split(';', 1)[0]?.trim().toLowerCase() ?? ''
       const chunks: Buffer[] = []
       let size = 0
-      response.on('error', failed)
+      response.on('error', error => resolve(errorCodeOf(error)))
       response.on('close', () => resolve('the answer broke off')) // after 'end' it changes nothing
-      if (response.statusCode !== 200) return refuse(`status ${response.statusCode}`)
+      if (status !== 200) {
+        resolve({ status, mediaType, body: Buffer.alloc(0) })
+        response.destroy()
+        return
+      }
       response.on('data', (chunk: Buffer) => {
         size += chunk.length
         if (size > maxBytes) refuse(`more than ${maxBytes} bytes`)
         else chunks.push(chunk)
       })
-      response.on('end', () => resolve(Buffer.concat(chunks)))
+      response.on('end', () => resolve({ status, mediaType, body: Buffer.concat(chunks) }))
+    }
+    const headers = {
+      'accept-encoding': 'identity',
+      'user-agent': 'postern',
+      ...request.headers,
+      ...(body !== undefined && { 'content-length': Buffer.byteLength(body) }),
     }
     try {
-      const request =
+      const options = { method, headers, agent, signal }
+      const sent =
         url.protocol === 'https:'
-          ? requestHttps(
-              url,
-              {
-                agent: false,
-                headers,
-                signal,
-                rejectUnauthorized: true, // whatever NODE_TLS_REJECT_UNAUTHORIZED says
-                minVersion: 'TLSv1.2',
-                ...(ca !== null && { ca }),
-              },
-              received,
-            )
-          : requestHttp(url, { agent: false, headers, signal }, received)
-      request.on('error', failed)
-      request.end()
+          ? requestHttps(url, { ...options, ...tls }, received)
+          : requestHttp(url, options, received)
+      sent.on('error', error => {
+        const code = errorCodeOf(error)
+        const stale = sent.reusedSocket && (code === 'ECONNRESET' || code === 'EPIPE')
+        resolve(stale ? STALE_CONNECTION : code)
+      })
+      sent.end(body)
     } catch (error) {
-      failed(error) // such as authorities that are no PEM
+      resolve(errorCodeOf(error)) // such as authorities that are no PEM
     }
   })
 }

@@ -1,7 +1,7 @@
 import { Denial } from '../decision/denials.js'
 import { claimAt } from '../policy/flow-rules.js'
 import type { IssuerRules } from '../policy/issuer.js'
-import type { CompactJws } from './compact-jws.js'
+import type { CompactJws, JwsHeader } from './compact-jws.js'
 import { excerpt } from './excerpt.js'
 
 /** JWTs that serve other purposes and never open an API, whatever a policy lists (RFC 8725 section 3.11). */
@@ -12,6 +12,15 @@ const OTHER_KINDS = [
   'token-introspection+jwt',
   'oauth-authz-req+jwt',
 ]
+/** Whether a JWT serves another purpose by its typ, so that no issuer need be asked about it. Pure. */
+export function isOtherKind({ typ }: JwsHeader): boolean {
+  return typ !== null && OTHER_KINDS.includes(bareTyp(typ))
+}
+
+function bareTyp(typ: string): string {
+  return typ.toLowerCase().replace(/^application\//, '')
+}
+
 /** Claims that only ID tokens have (OpenID Connect Core sections 2 and 3.3.2.11). */
 const ID_TOKEN_CLAIMS = ['nonce', 'at_hash', 'c_hash']
 
@@ -20,7 +29,7 @@ const ID_TOKEN_CLAIMS = ['nonce', 'at_hash', 'c_hash']
  * less than `at+jwt`, the JWT is not an ID token by its claims. `token_type_wrong` or null. Pure.
  */
 export function tokenKindProblem({ header, claims }: CompactJws, rules: IssuerRules): Denial | null {
-  const typ = header.typ === null ? null : header.typ.toLowerCase().replace(/^application\//, '')
+  const typ = header.typ === null ? null : bareTyp(header.typ)
   if (typ === 'none' || (typ !== null && OTHER_KINDS.includes(typ)) || !rules.typ.includes(typ ?? 'none'))
     return wrong(header.typ === null ? 'no typ' : `typ is ${excerpt(header.typ)}`)
   if (typ === 'at+jwt') return null

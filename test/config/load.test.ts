@@ -181,7 +181,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     claims: { scope: 'scope', clientId: ['client_id'] },
     flow: FLOW_PRESETS.rfc9068,
   })
-  t.strictSame([main?.place.line, main?.place.column, main?.keys.from], [10, 3, 'file'])
+  t.strictSame([main?.place.line, main?.place.column, main?.keys?.from], [10, 3, 'file'])
   t.strictSame(settings.upstreams.get('provider'), {
     name: 'provider',
     url: 'http://127.0.0.1:8080',

@@ -1,0 +1,47 @@
+import type { Clock } from './clock.js'
+
+/** Told how the call that was let through has ended; `indifferent`: in a way that says nothing of the server. */
+export type Settle = (outcome: 'succeeded' | 'failed' | 'indifferent') => void
+
+/** Keeps calls from a server that fails, so that requests are refused at once and the server can recover. */
+export interface CircuitBreaker {
+  /** Lets a call through, which must be settled; null while the circuit is open. */
+  readonly begin: () => Settle | null
+}
+
+export interface CircuitBreakerOptions {
+  /** Failures in a row that open the circuit. */
+  readonly failures: number
+  /** How long it stays open before one call may try again. */
+  readonly cooldownMs: number
+  readonly clock: Clock
+}
+
+/** A circuit that is closed at first. */
+export function createCircuitBreaker({ failures, cooldownMs, clock }: CircuitBreakerOptions): CircuitBreaker {
+  let inARow = 0
+  let openSince: number | null = null
+  let probing = false
+
+  return {
+    begin() {
+      const isProbe = openSince !== null
+      if (openSince !== null) {
+        if (probing || clock.now() - openSince < cooldownMs) return null
+        probing = true
+      }
+      return outcome => {
+        if (isProbe) probing = false
+        if (outcome === 'indifferent') return
+        if (outcome === 'succeeded') {
+          inARow = 0
+          openSince = null
+          return
+        }
+        inARow++
+        // Calls from before the circuit opened end late; only the probe prolongs it.
+        if (isProbe || (openSince === null && inARow >= failures)) openSince = clock.now()
+      }
+    },
+  }
+}
