@@ -29,11 +29,16 @@ function routes(count: number): Route[] {
       flows: ['authorization_code'],
       scopes: { all: ['read'], any: [], optional: [] },
       binding: 'if-present',
+      maxLifetimeSeconds: null,
     },
     upstream: 'provider',
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   }))
 }
 

@@ -90,6 +90,8 @@ async function explainRoute(
   now: number,
   answers: Answers,
 ): Promise<void> {
+  if (route.headers === 'strict')
+    answers.note('headers', null, 'strict; x-fapi-interaction-id is taken to be there')
   if (route.token !== null) {
     const brought =
       evidence.claims !== null ? 'claims given' : readCredentials(request.headers, request.query)

@@ -6,7 +6,6 @@ import type { Path } from './source-tree.js'
  */
 
 const ROUTE_KEYS = [
-  'profile',
   'mode',
   'until',
   'claims',
@@ -21,8 +20,7 @@ const ROUTE_KEYS = [
 
 /** By the place of the map they stand in; `*` is any name or number. */
 const KEYS: ReadonlyMap<string, readonly string[]> = new Map([
-  ['', ['store', 'reload', 'trustedTerminators', 'tracing', 'audit']],
-  ['server', ['trustedTerminators']],
+  ['', ['store', 'reload', 'tracing', 'audit']],
   ['issuers.*', ['introspection']],
   ['upstreams.*', ['engine', 'retry', 'health']],
   ['defaults', ROUTE_KEYS],

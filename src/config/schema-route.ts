@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ScopeRule } from '../policy/policy.js'
+import { PROFILE_NAMES } from '../policy/profiles.js'
 import { FLOWS } from './schema-flow.js'
 import { duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
@@ -100,6 +101,18 @@ export const routeSettings = {
     .optional()
     .describe(
       'Whether the token must be bound to the client certificate. Follows from security: required with mtls and oauth2.',
+    ),
+  profile: z
+    .enum(PROFILE_NAMES)
+    .optional()
+    .describe(
+      'What the route claims to be. The profile sets what is not written (binding, headers, maxLifetime), and what leaves it is reported. Default custom: nothing is claimed.',
+    ),
+  headers: z
+    .enum(['strict', 'tolerant'])
+    .optional()
+    .describe(
+      'strict: requests need a UUID in x-fapi-interaction-id, and what they have in FDX-API-Actor-Type and x-fapi-customer-ip-address must be valid. Default: tolerant; strict in the profiles of FDX.',
     ),
   timeout: duration('1ms', '1h')
     .optional()

@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
+import { withMetadataUrl } from './answer-metadata.js'
 
 /** A refusal as it goes over the wire. */
 interface Answer {
@@ -20,10 +21,12 @@ export function refuse(
   denial: Denial,
   format: ErrorFormat,
   interactionId: string,
+  metadataUrl: string | null,
 ): void {
   const { status, headers, body } = answerTo(denial, format, interactionId)
   response.statusCode = status
-  for (const [name, value] of headers) response.setHeader(name, value)
+  for (const [name, value] of headers)
+    response.setHeader(name, status === 401 ? withMetadataUrl(name, value, metadataUrl) : value)
   if (!canReuseConnection(response, denial)) response.setHeader('Connection', 'close')
   response.end(response.req.method === 'HEAD' ? undefined : body)
 }

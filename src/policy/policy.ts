@@ -1,3 +1,6 @@
+import type { ProfileName } from './profiles.js'
+import type { ResourceMetadata } from './resource-metadata.js'
+
 /** A policy as the request path uses it: already valid, readonly, without a trace of the file it came from. */
 
 export type Flow = 'authorization_code' | 'client_credentials'
@@ -18,6 +21,8 @@ export interface TokenRule {
   readonly scopes: ScopeRule
   /** `required`: a token without cnf never passes. `if-present`: a cnf that is there is enforced. */
   readonly binding: 'required' | 'if-present'
+  /** Greatest exp - iat in seconds, for issuers without a maxLifetime of their own; null: unlimited. */
+  readonly maxLifetimeSeconds: number | null
 }
 
 /** One method and path template with its rules. */
@@ -32,11 +37,19 @@ export interface Route {
   readonly mtls: boolean
   /** null: no token is asked for. With `mtls: false` as well, the route is public. */
   readonly token: TokenRule | null
-  readonly upstream: string
+  /** Where allowed requests go; null: they are answered here, with `metadata`. */
+  readonly upstream: string | null
   readonly errors: ErrorFormat
   readonly upgrade: 'websocket' | null
   /** Milliseconds until the first byte of the answer; null: as the upstream says. */
   readonly responseTimeoutMs: number | null
+  readonly profile: ProfileName
+  /** `strict`: requests whose FAPI or FDX headers are missing or malformed are refused. */
+  readonly headers: 'strict' | 'tolerant'
+  /** Path of the metadata (RFC 9728) that challenges of this route name; null: they name none. */
+  readonly metadataPath: string | null
+  /** What the route itself answers; null for every route of the policy file. */
+  readonly metadata: ResourceMetadata | null
 }
 
 export type ErrorFormat = 'fdx' | 'problem'

@@ -60,6 +60,7 @@ const RULE: TokenRule = {
   flows: ['authorization_code'],
   scopes: { all: ['basic'], any: [], optional: [] },
   binding: 'required',
+  maxLifetimeSeconds: null,
 }
 
 interface Circumstances {
@@ -91,6 +92,10 @@ function judge({
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   }
   const verdict = authorise({
     request: { method: 'GET', target: '/a', path: '/a', query: '', host: 'h', headers: [] },
