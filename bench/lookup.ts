@@ -40,11 +40,16 @@ function routes(count: number): Route[] {
         nonce: 'none',
         satisfiesBinding: true,
       },
+      maxLifetimeSeconds: null,
     },
     upstream: 'provider',
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   }))
 }
 

@@ -1,5 +1,7 @@
 import { Denial } from '../decision/denials.js'
+import type { TokenRule } from '../policy/policy.js'
 import type { Case, Check } from './case.js'
+import type { TokenFacts } from './token-facts.js'
 
 /** RFC 9068 section 4: aud names this resource server. */
 function tokenIsForThisServer({ token }: Case): Denial | null {
@@ -35,14 +37,19 @@ function tokenIsCurrent({ token, now }: Case): Denial | null {
 }
 
 /** A stolen long-lived token is worth more than a short one; FDX Security Model 5.0 says 900 s. */
-function tokenIsShortLived({ token }: Case): Denial | null {
-  const limit = token.rules.maxLifetimeSeconds
+function tokenIsShortLived({ token, rule }: Case): Denial | null {
+  const limit = longestLifetime(token, rule)
   if (limit === null || token.expiresAt === null) return null
   if (token.issuedAt === null) return missing('iat')
   const lifetime = token.expiresAt - token.issuedAt
   return lifetime > limit
     ? new Denial('token_lifetime_too_long', `exp - iat is ${lifetime} s, more than ${limit} s`)
     : null
+}
+
+/** The issuer's own limit, or else the one that the profile of the route brings. */
+function longestLifetime(token: TokenFacts, rule: TokenRule): number | null {
+  return token.rules.maxLifetimeSeconds ?? rule.maxLifetimeSeconds
 }
 
 function missing(claim: string): Denial {
@@ -71,5 +78,5 @@ export const current: Check = {
 export const lifetime: Check = {
   name: 'lifetime',
   judge: tokenIsShortLived,
-  fact: ({ token }) => `exp - iat against maxLifetime ${token.rules.maxLifetimeSeconds ?? 'unlimited'}`,
+  fact: ({ token, rule }) => `exp - iat against maxLifetime ${longestLifetime(token, rule) ?? 'unlimited'}`,
 }

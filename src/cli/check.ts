@@ -2,6 +2,7 @@ import { loadConfiguration } from '../config/load.js'
 import { formatProblem, type Problem } from '../config/problem.js'
 import type { Configuration } from '../config/settings.js'
 import type { Route, ScopeRule } from '../policy/policy.js'
+import { defaultsOf } from '../policy/profiles.js'
 import { type Invocation, policyFile } from './commands.js'
 import { coloured, EXIT, print, say, table } from './output.js'
 
@@ -23,7 +24,13 @@ export function sayProblems(problems: readonly Problem[]): void {
 }
 
 function good({ routes, warnings }: Configuration) {
-  return { ok: true, routes: routes.routes.map(jsonRoute), problems: [], warnings }
+  return {
+    ok: true,
+    routes: routes.routes.map(jsonRoute),
+    metadata: routes.ownRoutes.filter(({ method }) => method === 'GET').map(jsonMetadata),
+    problems: [],
+    warnings,
+  }
 }
 
 function bad(problems: readonly Problem[]) {
@@ -41,7 +48,14 @@ function jsonRoute(route: Route) {
     scopes: route.token?.scopes ?? null,
     upstream: route.upstream,
     mode: 'enforce',
+    profile: route.profile,
+    headers: route.headers,
   }
+}
+
+/** A document that Postern serves itself (RFC 9728), without the member `resource`, which is the URL it is asked at. */
+function jsonMetadata({ template, metadata }: Route) {
+  return { path: template, ...metadata }
 }
 
 function printRoutes({ routes, warnings, hash }: Configuration): void {
@@ -49,17 +63,26 @@ function printRoutes({ routes, warnings, hash }: Configuration): void {
     route.method,
     route.template,
     securityOf(route).join(' + ') || 'public',
+    profileInWords(route),
     route.token?.flows.join(' or ') ?? '-',
     route.token === null ? '-' : scopesInWords(route.token.scopes),
-    route.upstream,
+    route.upstream ?? '-',
   ])
-  print(table([['METHOD', 'PATH', 'SECURITY', 'FLOW', 'SCOPES', 'UPSTREAM'], ...rows]))
+  print(table([['METHOD', 'PATH', 'SECURITY', 'PROFILE', 'FLOW', 'SCOPES', 'UPSTREAM'], ...rows]))
+  const documents = routes.ownRoutes.filter(({ method }) => method === 'GET')
+  if (documents.length > 0)
+    print(`\nmetadata (RFC 9728)\n${documents.map(({ template }) => `  ${template}`).join('\n')}`)
   for (const warning of warnings) say(`${coloured('yellow', 'warning')} ${formatProblem(warning)}`)
   say(`${rows.length} routes, policy ${hash.slice(0, 12)}`)
 }
 
 function securityOf({ mtls, token }: Route): string[] {
   return [...(mtls ? ['mtls'] : []), ...(token === null ? [] : ['oauth2'])]
+}
+
+/** The profile, and where headers are asked for that the profile does not ask for, or the other way round. */
+function profileInWords({ profile, headers }: Route): string {
+  return defaultsOf(profile).headers === headers ? profile : `${profile}, ${headers} headers`
 }
 
 /** `a and b and one of c, d (optional: e)`, or `none`. */

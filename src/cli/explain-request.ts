@@ -106,6 +106,8 @@ async function explainRoute(
   answers: Answers,
 ): Promise<void> {
   const { route } = match
+  if (route.headers === 'strict')
+    answers.note('headers', null, 'strict; x-fapi-interaction-id is taken to be there')
   if (route.token !== null) {
     const brought =
       evidence.claims !== null ? 'claims given' : readCredentials(request.headers, request.query)

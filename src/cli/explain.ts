@@ -84,10 +84,15 @@ function printExplanation(
 ): void {
   print(`path     ${path ?? '(more than one reading)'}`)
   print(`route    ${route ?? '(none)'}`)
-  const token = routes.routes.find(({ id }) => id === route)?.token
+  const found = [...routes.routes, ...routes.ownRoutes].find(({ id }) => id === route)
+  const token = found?.token
   if (token)
     print(
       `wants    ${token.flows.join(' or ')}; scopes: ${scopesInWords(token.scopes)}; binding ${token.binding}`,
+    )
+  if (found)
+    print(
+      `profile  ${found.profile}; headers ${found.headers}${found.metadata === null ? '' : '; answered here (RFC 9728)'}`,
     )
   print('')
   print(

@@ -1,9 +1,12 @@
 import { Denial } from '../decision/denials.js'
 import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-template.js'
 import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
+import { defaultsOf, PROFILES, type ProfileName } from '../policy/profiles.js'
 import { RouteIndex } from '../policy/route-index.js'
 import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compile-authorisation.js'
 import { compileDpop } from './compile-dpop.js'
+import { metadataPathFor, metadataRoutes } from './compile-metadata.js'
+import { checkProfile } from './compile-profile.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import { checkOpaqueIssuers } from './opaque-issuers.js'
@@ -26,6 +29,8 @@ interface Effective {
   readonly acr: readonly string[]
   readonly maxAuthAge: number
   readonly certificates: AllowList
+  readonly profile: ProfileName
+  readonly headers: 'strict' | 'tolerant'
   readonly timeout: number
 }
 
@@ -111,7 +116,10 @@ class RouteDraft {
         `"${this.#key}" has no security`,
         'say what callers must show: [mtls, oauth2], [oauth2], [mtls] or public; it is never implied',
       )
-    if (security.value !== undefined) this.#warnOfWeakSecurity(security.value, security.path)
+    if (security.value !== undefined) {
+      this.#warnOfWeakSecurity(security.value, security.path)
+      this.#checkProfile(security.value, security.path)
+    }
     const token = security.value?.oauth2 === true ? this.#tokenRule(security.value) : null
     const upstream = this.#setting('upstream')
     if (upstream.value === undefined && !upstream.broken)
@@ -143,6 +151,10 @@ class RouteDraft {
       errors: this.#setting('errors').value ?? 'fdx',
       upgrade: parts.upgrade ?? null,
       responseTimeoutMs: this.#setting('timeout').value ?? null,
+      profile: this.#profile(),
+      headers: this.#setting('headers').value ?? defaultsOf(this.#profile()).headers,
+      metadataPath: token === null || api?.base === undefined ? null : metadataPathFor(draft, api.base),
+      metadata: null,
     }
     return { route, segments: target.segments, path: this.#path }
   }
@@ -174,7 +186,9 @@ class RouteDraft {
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
     const claims = (this.#setting('claims').value ?? []).map(({ rule }) => rule)
     const stepUp = stepUpOf(this.#setting('acr').value, this.#setting('maxAuthAge').value)
-    return { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding, dpop, stepUp, claims }
+    const { maxLifetimeSeconds } = defaultsOf(this.#profile())
+    const rule = { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
+    return { ...rule, maxLifetimeSeconds, dpop, stepUp, claims }
   }
 
   #checkAuthorisation(security: Security, segments: readonly Segment[]): void {
@@ -198,8 +212,9 @@ class RouteDraft {
   #binding({ mtls }: Security): TokenRule['binding'] | null {
     const { value, path, broken } = this.#setting('binding')
     if (broken) return null
-    if (value === undefined) return mtls ? 'required' : 'if-present'
-    if (mtls && value === 'if-present') {
+    if (value === undefined) return this.#bindingByDefault(mtls)
+    // checkProfile says it where the profile of the route has a say.
+    if (mtls && value === 'if-present' && PROFILES[this.#profile()].binding === null) {
       const profile = this.#draft.parts.server?.tls?.profile
       const message = 'a token that is not bound to the client certificate would pass'
       if (profile === 'compatible')
@@ -218,6 +233,28 @@ class RouteDraft {
     return value
   }
 
+  #bindingByDefault(mtls: boolean): TokenRule['binding'] {
+    return mtls ? 'required' : (defaultsOf(this.#profile()).binding ?? 'if-present')
+  }
+
+  #profile(): ProfileName {
+    return this.#setting('profile').value ?? 'custom'
+  }
+
+  #checkProfile(security: Security, path: Path): void {
+    const profile = this.#profile()
+    const binding = this.#setting('binding')
+    const headers = this.#setting('headers')
+    const bound = binding.value ?? this.#bindingByDefault(security.mtls)
+    checkProfile(this.#draft, {
+      profile,
+      security: { value: security, path },
+      binding: security.oauth2 && !binding.broken ? { value: bound, path: binding.path } : null,
+      headers: { value: headers.value ?? defaultsOf(profile).headers, path: headers.path },
+      issuers: this.#setting('issuer').value ?? [],
+    })
+  }
+
   #warnOfWeakSecurity({ mtls, oauth2 }: Security, path: Path): void {
     const profile = this.#draft.parts.server?.tls?.profile
     if (!mtls && !oauth2)
@@ -230,6 +267,7 @@ class RouteDraft {
       !mtls &&
       profile !== undefined &&
       profile !== 'compatible' &&
+      PROFILES[this.#profile()].binding === null &&
       this.#setting('binding').value !== 'required'
     )
       this.#draft.warning(
@@ -366,7 +404,10 @@ function checkIds(draft: Draft, compiled: readonly CompiledRoute[]): void {
 
 function buildIndex(draft: Draft, compiled: readonly CompiledRoute[]): RouteIndex | null {
   const places = new Map(compiled.map(one => [one.route, draft.keyPlace(one.path)]))
-  const built = RouteIndex.build(compiled.map(one => one.route))
+  const built = RouteIndex.build(
+    compiled.map(one => one.route),
+    metadataRoutes(draft, compiled),
+  )
   if (!(built instanceof RouteIndex)) {
     for (const { route, other } of built) {
       const same = route.template === other.template

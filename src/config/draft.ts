@@ -73,6 +73,7 @@ export class Draft {
 const EMPTY: PolicyParts = {
   version: undefined,
   server: undefined,
+  trustedTerminators: undefined,
   admin: undefined,
   log: undefined,
   issuers: undefined,

@@ -4,6 +4,7 @@ import { checkDpop } from './compile-dpop.js'
 import { checkUseOfIssuers, compileIssuers } from './compile-issuers.js'
 import { compileRoutes } from './compile-routes.js'
 import { checkAdmin, compileServer } from './compile-server.js'
+import { compileTerminators } from './compile-terminators.js'
 import { compileUpstreams } from './compile-upstreams.js'
 import { Draft } from './draft.js'
 import { Findings } from './findings.js'
@@ -42,6 +43,7 @@ export async function loadConfiguration(
   const upstreams = await compileUpstreams(draft)
   const issuers = await compileIssuers(draft)
   const server = await compileServer(draft, routes)
+  const terminators = compileTerminators(draft)
   const admin = draft.parts.admin?.listen
   const level = draft.parts.log?.level
   checkAdmin(draft, admin)
@@ -53,7 +55,7 @@ export async function loadConfiguration(
   if (index === null || server === null || admin === undefined || level === undefined)
     throw new Error('a part of the policy is missing and no problem says so')
   const errors = draft.parts.defaults?.errors ?? 'fdx'
-  const settings: Settings = { server, admin, log: { level }, errors, issuers, upstreams }
+  const settings: Settings = { server, terminators, admin, log: { level }, errors, issuers, upstreams }
   const environmentUsed = [...used].sort(([a], [b]) => (a < b ? -1 : 1))
   const named = await files.all()
   return deepFreeze({

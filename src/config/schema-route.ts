@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import type { ScopeRule } from '../policy/policy.js'
+import { PROFILE_NAMES } from '../policy/profiles.js'
 import { certificates } from './schema-certificates.js'
 import { claims } from './schema-claims.js'
 import { dpop } from './schema-dpop.js'
@@ -113,6 +114,18 @@ export const routeSettings = {
     .describe('Longest time since the user authenticated, by auth_time of the token (RFC 9470 step-up).'),
   certificates: certificates.optional(),
   dpop: dpop.optional(),
+  profile: z
+    .enum(PROFILE_NAMES)
+    .optional()
+    .describe(
+      'What the route claims to be. The profile sets what is not written (binding, headers, maxLifetime), and what leaves it is reported. Default custom: nothing is claimed.',
+    ),
+  headers: z
+    .enum(['strict', 'tolerant'])
+    .optional()
+    .describe(
+      'strict: requests need a UUID in x-fapi-interaction-id, and what they have in FDX-API-Actor-Type and x-fapi-customer-ip-address must be valid. Default: tolerant; strict in the profiles of FDX.',
+    ),
   timeout: duration('1ms', '1h')
     .optional()
     .describe('Longest wait for the upstream, instead of its own timeouts.response.'),

@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { issuer } from './schema-issuer.js'
 import { api, routeSettings } from './schema-route.js'
+import { terminator } from './schema-terminators.js'
 import { address, count, duration, fileName, NAME, oneOrMany, size, url, words } from './schema-values.js'
 
 const files = (what: string) =>
@@ -80,6 +81,12 @@ const server = z.strictObject({
   workers: z.literal(1).prefault(1).describe('Number of processes.'),
   tls: tls.describe('TLS towards clients.'),
   limits,
+  resourceMetadata: z
+    .boolean()
+    .optional()
+    .describe(
+      'Protected resource metadata (RFC 9728), made from this policy. false: not served. true: served, and named in the challenges of 401 answers. Default: served, not named.',
+    ),
 })
 
 const upstream = z.strictObject({
@@ -114,6 +121,14 @@ const upstream = z.strictObject({
 export const policySchema = z.strictObject({
   version: z.literal(1).describe('Version of this format: 1.'),
   server: server.describe('The side that clients see.'),
+  trustedTerminators: z
+    .array(terminator, {
+      error: words('must be a list of terminators', 'each with address and header'),
+    })
+    .optional()
+    .describe(
+      'TLS terminators in front of Postern whose word on client certificates counts. Everybody else cannot claim one in a header.',
+    ),
   admin: z
     .strictObject({
       listen: address()

@@ -2,6 +2,7 @@ import type { IntrospectionSettings, TokenFormat } from '../policy/introspection
 import type { IssuerRules } from '../policy/issuer.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
+import type { TerminatorHeader } from '../request/forwarded-certificate.js'
 import type { RevocationList } from './parse-crl.js'
 import type { Place, Problem } from './problem.js'
 
@@ -30,6 +31,8 @@ export interface Settings {
     readonly tls: TlsSettings
     readonly limits: Limits
   }
+  /** TLS terminators whose word on client certificates counts; empty: nobody's. */
+  readonly terminators: readonly TerminatorSettings[]
   readonly admin: Address
   readonly log: { readonly level: LogLevel }
   /** `defaults.errors`: the format of refusals before a route is known. */
@@ -67,6 +70,23 @@ export interface ClientTrustSettings {
   /** null: `crl` is not set. */
   readonly crl: readonly { readonly name: string; readonly list: RevocationList }[] | null
   readonly onExpiredCrl: 'deny' | 'allow'
+}
+
+/** A peer that passes on the certificates of its clients in a header. */
+export interface TerminatorSettings {
+  readonly networks: readonly TerminatorNetwork[]
+  /** What its own certificate must be, all that is not null; null: its address alone decides. */
+  readonly certificate: {
+    readonly thumbprints: readonly string[] | null
+    readonly subject: string | null
+  } | null
+  readonly header: TerminatorHeader
+}
+
+export interface TerminatorNetwork {
+  readonly address: string
+  readonly prefix: number
+  readonly family: 'ipv4' | 'ipv6'
 }
 
 /** Bytes, counts and milliseconds. */

@@ -17,6 +17,8 @@ export interface Gate {
   readonly served: Served
   readonly routes: RouteIndex
   readonly trust: ClientTrust
+  /** The certificate that the client showed: on this connection, or to a trusted terminator that passes it on. */
+  readonly clientCertificate: (arrival: Arrival, now: number) => Verdict<CertificateFacts | null>
   /** Token to facts, from one of the named issuers. */
   readonly authenticate: (
     credentials: Credentials,
@@ -40,7 +42,7 @@ export interface House {
   readonly isDraining: () => boolean
 }
 
-/** A request as the listener hands it over, with the certificate of its connection. */
+/** A request as the listener hands it over, with the certificate of its connection, whoever is at the other end. */
 export interface Arrival extends Omit<Exchange, 'interactionId' | 'nextNonce'> {
   readonly certificate: CertificateFacts | null
 }

@@ -8,10 +8,13 @@ import { faultFields } from '../observe/logger.js'
 import { recordRequest } from '../observe/record.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteMatch } from '../policy/route-index.js'
+import type { CertificateFacts } from '../request/certificate-facts.js'
 import { attemptedSchemes, readCredentials } from '../request/credentials.js'
 import { clientInteractionId } from '../request/interaction-id.js'
 import { type RequestFacts, readRequest } from '../request/request-facts.js'
-import type { Forwarded } from '../upstream/forwarding.js'
+import { strictHeaderProblem } from '../request/strict-headers.js'
+import type { Exchange, Forwarded } from '../upstream/forwarding.js'
+import { answerMetadata } from './answer-metadata.js'
 import type { Offer } from './challenge.js'
 import type { Arrival, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
@@ -21,6 +24,8 @@ interface Trace {
   request: RequestFacts | null
   match: RouteMatch | null
   token: TokenFacts | null
+  /** Of the connection, until it is known to be that of a terminator. */
+  certificate: CertificateFacts | null
 }
 
 /**
@@ -32,17 +37,23 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
   if (request instanceof Denial) return request
   trace.request = request
 
+  const presented = gate.clientCertificate(arrival, now)
+  if (presented instanceof Denial) return presented
+  trace.certificate = presented
+
   const match = gate.routes.match(request.method, request.path)
   if (match instanceof Denial) return match
   trace.match = match
   const { route } = match
   if (arrival.upgrade !== null && route.upgrade === null)
     return new Denial('request_malformed', 'an upgrade on a route without `upgrade: websocket`')
+  const headerProblem = route.headers === 'strict' ? strictHeaderProblem(request.headers) : null
+  if (headerProblem !== null) return new Denial('request_malformed', headerProblem)
 
   const credentials = route.token === null ? null : readCredentials(request.headers, request.query)
   if (credentials instanceof Denial) return credentials
 
-  const certificate = checkCertificate(arrival, gate, now)
+  const certificate = checkCertificate(presented, gate, now)
   if (route.mtls && certificate === null)
     return new Denial('certificate_missing', 'no certificate on this connection')
   if (route.mtls && certificate instanceof Denial) return certificate
@@ -72,7 +83,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   const started = house.stopwatch()
   house.metrics.requestStarted()
   const interactionId = clientInteractionId(arrival.request.rawHeaders) ?? randomUUID()
-  const trace: Trace = { request: null, match: null, token: null }
+  const trace: Trace = { request: null, match: null, token: null, certificate: arrival.certificate }
   let decided = started
   let result: Verdict<Forwarded> | null
   try {
@@ -81,7 +92,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     result =
       grant instanceof Denial
         ? grant
-        : await gate.forward(grant, {
+        : await answer(gate, grant, {
             ...arrival,
             interactionId,
             nextNonce: nextNonceFor(grant, gate, house.now()),
@@ -95,6 +106,12 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   record(gate, house, arrival, trace, result, { interactionId, started, decided })
 }
 
+/** What the policy describes itself is answered here, all else upstream; either takes a grant. */
+function answer(gate: Gate, grant: Grant, exchange: Exchange): ReturnType<Gate['forward']> {
+  const { metadata } = grant.match.route
+  return metadata === null ? gate.forward(grant, exchange) : answerMetadata(grant, metadata, exchange)
+}
+
 /** Ordinary requests still finish during a drain; an upgraded connection would only be cut off at its end. */
 function refuseWhileDraining(house: House, { response, upgrade }: Arrival): Denial | null {
   if (!house.isDraining()) return null
@@ -103,7 +120,7 @@ function refuseWhileDraining(house: House, { response, upgrade }: Arrival): Deni
 }
 
 /** A certificate that does not count is a reason, not an absence: a token bound to it must be refused with that reason. */
-function checkCertificate({ certificate }: Arrival, gate: Gate, now: number) {
+function checkCertificate(certificate: CertificateFacts | null, gate: Gate, now: number) {
   return certificate === null ? null : (judgeCertificate(certificate, gate.trust, now) ?? certificate)
 }
 
@@ -133,7 +150,15 @@ function refuseUnlessLate(
   const { response } = arrival
   // An answer that has begun cannot become a refusal; a broken connection is the only honest sign left.
   if (response.headersSent) response.destroy()
-  else refuse(response, denial, formatOf(gate, trace, denial), interactionId, offerOf(gate, house, trace))
+  else
+    refuse(
+      response,
+      denial,
+      formatOf(gate, trace, denial),
+      interactionId,
+      offerOf(gate, house, trace),
+      metadataUrl(trace),
+    )
 }
 
 /** What passes for an unknown route has no route whose format it could have. */
@@ -152,6 +177,12 @@ function offerOf(gate: Gate, house: House, { request, match }: Trace): Offer | n
   }
 }
 
+/** Where the client can read how the route is protected (RFC 9728 section 5.1); null where the policy does not say it. */
+function metadataUrl({ request, match }: Trace): string | null {
+  const path = match?.route.metadataPath ?? null
+  return request === null || path === null ? null : `https://${request.host}${path}`
+}
+
 /** nginx's number for a client that left before the answer; never sent. */
 const CLIENT_CLOSED_REQUEST = 499
 
@@ -166,6 +197,7 @@ function record(
   const denial = result instanceof Denial ? result : null
   const forwarded = result === null || result instanceof Denial ? null : result
   const status = denial !== null ? answerOf(denial).status : (forwarded?.status ?? CLIENT_CLOSED_REQUEST)
+  const upstream = forwarded === null ? null : (trace.match?.route.upstream ?? null)
   const broken = forwarded === null ? (result === null ? 'aborted' : null) : forwarded.end
   recordRequest(
     {
@@ -187,14 +219,14 @@ function record(
       subject: trace.token?.subject ?? null,
       flow: trace.token?.flow ?? null,
       actor: trace.token?.actor ?? null,
-      thumbprint: arrival.certificate?.thumbprint ?? null,
+      thumbprint: trace.certificate?.thumbprint ?? null,
       clientAddress: arrival.clientAddress,
       interactionId,
       policyHash: gate.policyHash,
       seconds: house.stopwatch() - started,
       decisionSeconds: decided - started,
-      upstream: forwarded === null ? null : (trace.match?.route.upstream ?? null),
-      upstreamSeconds: forwarded === null ? null : forwarded.upstreamMs / 1000,
+      upstream,
+      upstreamSeconds: forwarded === null || upstream === null ? null : forwarded.upstreamMs / 1000,
     },
     house.log,
     house.metrics,

@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
+import { withMetadataUrl } from './answer-metadata.js'
 import { challengesFor, type Offer } from './challenge.js'
 
 /** A refusal as it goes over the wire. */
@@ -24,11 +25,13 @@ export function refuse(
   format: ErrorFormat,
   interactionId: string,
   offer: Offer | null,
+  metadataUrl: string | null,
 ): void {
   const { status, headers, body } = answerTo(denial, format, interactionId, offer)
   response.statusCode = status
   const content = response.req.method === 'HEAD' ? '' : body
-  for (const [name, value] of headers) response.appendHeader(name, value)
+  for (const [name, value] of headers)
+    response.appendHeader(name, status === 401 ? withMetadataUrl(name, value, metadataUrl) : value)
   if (canReuseConnection(response, denial)) {
     response.end(content)
     return

@@ -1,5 +1,7 @@
 import type { CertificatePattern } from './certificate-patterns.js'
 import type { ClaimRule } from './claim-rules.js'
+import type { ProfileName } from './profiles.js'
+import type { ResourceMetadata } from './resource-metadata.js'
 
 /** A policy as the request path uses it: already valid, readonly, without a trace of the file it came from. */
 
@@ -21,6 +23,8 @@ export interface TokenRule {
   readonly scopes: ScopeRule
   /** `required`: a token without cnf never passes. `if-present`: a cnf that is there is enforced. */
   readonly binding: 'required' | 'if-present'
+  /** Greatest exp - iat in seconds, for issuers without a maxLifetime of their own; null: unlimited. */
+  readonly maxLifetimeSeconds: number | null
   readonly dpop: DpopRule
   /** How strongly and recently the user must have authenticated; null: not asked. */
   readonly stepUp: StepUp | null
@@ -66,11 +70,19 @@ export interface Route {
   readonly certificates: readonly CertificatePattern[] | null
   /** null: no token is asked for. With `mtls: false` as well, the route is public. */
   readonly token: TokenRule | null
-  readonly upstream: string
+  /** Where allowed requests go; null: they are answered here, with `metadata`. */
+  readonly upstream: string | null
   readonly errors: ErrorFormat
   readonly upgrade: 'websocket' | null
   /** Milliseconds until the first byte of the answer; null: as the upstream says. */
   readonly responseTimeoutMs: number | null
+  readonly profile: ProfileName
+  /** `strict`: requests whose FAPI or FDX headers are missing or malformed are refused. */
+  readonly headers: 'strict' | 'tolerant'
+  /** Path of the metadata (RFC 9728) that challenges of this route name; null: they name none. */
+  readonly metadataPath: string | null
+  /** What the route itself answers; null for every route of the policy file. */
+  readonly metadata: ResourceMetadata | null
 }
 
 export type ErrorFormat = 'fdx' | 'problem'

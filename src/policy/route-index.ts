@@ -35,25 +35,36 @@ const MAX_SEGMENTS = 128
  * of routes. Literal beats `{name}` beats `{name...}`, decided from the left.
  */
 export class RouteIndex {
+  /** Those of the policy file. */
   readonly routes: readonly Route[]
+  /** Those that Postern answers itself. */
+  readonly ownRoutes: readonly Route[]
   readonly #roots: ReadonlyMap<string, Node>
 
-  private constructor(routes: readonly Route[], roots: ReadonlyMap<string, Node>) {
-    this.routes = routes
+  private constructor(
+    routes: readonly Route[],
+    ownRoutes: readonly Route[],
+    roots: ReadonlyMap<string, Node>,
+  ) {
+    this.routes = Object.freeze([...routes])
+    this.ownRoutes = Object.freeze([...ownRoutes])
     this.#roots = roots
   }
 
   /** Builds the index, or says which routes no request could tell apart. Templates must have parsed before. */
-  static build(routes: readonly Route[]): RouteIndex | readonly RouteConflict[] {
+  static build(
+    routes: readonly Route[],
+    ownRoutes: readonly Route[] = [],
+  ): RouteIndex | readonly RouteConflict[] {
     const roots = new Map<string, Node>()
     const conflicts: RouteConflict[] = []
-    for (const route of routes) {
+    for (const route of [...routes, ...ownRoutes]) {
       const segments = parseTemplate(route.template)
       if (segments instanceof TemplateProblem) throw new Error(segments.message)
       const other = insert(childOf(roots, route.method), { route, segments })
       if (other !== null) conflicts.push({ route, other })
     }
-    return conflicts.length > 0 ? conflicts : new RouteIndex(Object.freeze([...routes]), roots)
+    return conflicts.length > 0 ? conflicts : new RouteIndex(routes, ownRoutes, roots)
   }
 
   /** The route for a canonical path, or `route_unknown`, or `method_not_allowed` with the methods that exist there. */

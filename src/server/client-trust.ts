@@ -101,10 +101,12 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
   return chain
 }
 
-function isIssuedBy(subject: X509Certificate, authority: X509Certificate): boolean {
+/** Names, key identifiers and keyUsage fit, and the key of the authority made the signature. */
+export function isIssuedBy(subject: X509Certificate, authority: X509Certificate): boolean {
   return subject.checkIssued(authority) && subject.verify(authority.publicKey)
 }
 
-function fingerprintOf(certificate: X509Certificate): string {
+/** As in `ChainLink.authority`. */
+export function fingerprintOf(certificate: X509Certificate): string {
   return certificate.fingerprint256.replaceAll(':', '')
 }

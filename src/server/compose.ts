@@ -10,6 +10,7 @@ import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
 import { type TrustBundle, trustBundle } from './client-trust.js'
 import { type TlsContexts, tlsContexts } from './tls-options.js'
 import { closeReplacedSources, type SourcesByIssuer, startNewSources, tokenSources } from './token-sources.js'
+import { clientCertificates } from './trusted-terminators.js'
 
 /** Everything that one configuration became. One immutable value: a reload builds another and swaps the reference. */
 export interface Running {
@@ -43,6 +44,7 @@ export function compose(
     served: { hosts: new Set(settings.server.publicOrigins.map(origin => new URL(origin).host)), via },
     routes,
     trust: bundle.trust,
+    clientCertificate: clientCertificates(settings.terminators, settings.server.tls.clients, bundle.trust),
     authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
     // Not made anew: used proofs stay used, and nonces that are on their way stay good.
     dpop:

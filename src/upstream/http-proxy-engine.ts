@@ -29,7 +29,7 @@ export function createHttpProxyEngine(options: HttpProxyEngineOptions): Forwardi
   )
   return {
     forward: async (grant, exchange) => {
-      const destination = destinations.get(grant.match.route.upstream)
+      const destination = destinations.get(grant.match.route.upstream ?? '')
       // The policy is validated against the upstreams; a name that is missing here is a fault.
       if (destination === undefined)
         return new Denial('internal_error', `no upstream ${grant.match.route.upstream}`)

@@ -63,6 +63,7 @@ function verdictOf(circumstances: Circumstances): Denial | null {
     flows: ['authorization_code', 'client_credentials'],
     scopes: { all: [], any: [], optional: [] },
     binding: 'if-present',
+    maxLifetimeSeconds: null,
     dpop: {
       origins: ['https://h'],
       algorithms: ['ES256'],
@@ -96,6 +97,10 @@ function verdictOf(circumstances: Circumstances): Denial | null {
     api: 'test',
     mtls: true,
     certificates: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
     token,
     upstream: 'provider',
     errors: 'fdx',

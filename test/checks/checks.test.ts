@@ -73,6 +73,7 @@ const RULE: TokenRule = {
     nonce: 'none',
     satisfiesBinding: true,
   },
+  maxLifetimeSeconds: null,
 }
 
 interface Circumstances {
@@ -105,6 +106,10 @@ function judge({
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   }
   const verdict = authorise({
     request: { method: 'GET', target: '/a', path: '/a', query: '', host: 'h', headers: [] },
@@ -138,6 +143,24 @@ t.test('a token is refused for each reason alone, with the code of that reason',
     ['nbf ahead beyond the tolerance', { claims: { nbf: NOW + 11 } }, 'token_not_yet_valid'],
     ['iat ahead beyond the tolerance', { claims: { iat: NOW + 11 } }, 'token_not_yet_valid'],
     ['lives too long', { claims: { iat: NOW - 10, exp: NOW + 891 } }, 'token_lifetime_too_long'],
+    [
+      'lives longer than the profile of the route lets it',
+      {
+        claims: { iat: NOW, exp: NOW + 901 },
+        rules: { maxLifetimeSeconds: null },
+        rule: { maxLifetimeSeconds: 900 },
+      },
+      'token_lifetime_too_long',
+    ],
+    [
+      'lives as long as its issuer says, whatever the profile would set',
+      {
+        claims: { iat: NOW, exp: NOW + 901 },
+        rules: { maxLifetimeSeconds: 1000 },
+        rule: { maxLifetimeSeconds: 900 },
+      },
+      'granted',
+    ],
     ['unbound', { claims: { cnf: undefined } }, 'binding_missing'],
     ['bound to another certificate', { claims: { cnf: { 'x5t#S256': 'B'.repeat(43) } } }, 'binding_mismatch'],
     ['bound, no certificate', { certificate: null }, 'binding_mismatch'],

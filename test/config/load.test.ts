@@ -211,11 +211,16 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
         nonce: 'none',
         satisfiesBinding: true,
       },
+      maxLifetimeSeconds: null,
     },
     upstream: 'provider',
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   })
   t.strictSame(routes.routes[1]?.token?.flows, ['authorization_code', 'client_credentials'])
   t.throws(() => Object.assign(settings.server.limits, { bodyBytes: 0 }), TypeError)
@@ -358,6 +363,7 @@ apis:
       nonce: 'required',
       satisfiesBinding: true,
     },
+    maxLifetimeSeconds: null,
   })
 })
 
@@ -539,14 +545,12 @@ t.test('what belongs to later versions is refused by name', async t => {
     ],
     ['{ url: http://127.0.0.1:8080 }', '{ url: http://127.0.0.1:8080, retry: {} }', '17:43 "retry"'],
     ['issuer: main }', 'issuer: main, rate: {} }', '18:47 "rate"'],
-    ['    base: /a', '    profile: fapi2\n    base: /a', '21:5 "profile"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
   ]
   for (const key of [
     'mode',
     'until',
     'claims',
-    'profile',
     'paths',
     'acr',
     'maxAuthAge',

@@ -17,6 +17,10 @@ function route(method: string, template: string): Route {
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,
+    profile: 'custom',
+    headers: 'tolerant',
+    metadataPath: null,
+    metadata: null,
   }
 }
 
