@@ -124,24 +124,17 @@ const COMMANDS: Readonly<Record<string, Command>> = {
 /** Runs the command line; never throws. Returns the exit code. */
 export async function runCommand(args: readonly string[], environment: NodeJS.ProcessEnv): Promise<number> {
   const [name, ...rest] = args
-  if (name === undefined || name === '--help' || name === '-h' || name === 'help') {
-    const about = rest[0] === undefined ? undefined : COMMANDS[rest[0]]
-    print(about === undefined || rest[0] === undefined ? overview() : helpOf(rest[0], about))
+  if (name === undefined || name === '--help' || name === '-h') {
+    print(overview())
     return EXIT.ok
   }
+  if (name === 'help') return help(rest[0])
   if (name === '--version' || name === '-v') {
     print(version())
     return EXIT.ok
   }
-  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (command === undefined) {
-    fail(
-      `there is no command "${name}"`,
-      `the commands are ${Object.keys(COMMANDS).join(', ')}`,
-      'see postern --help',
-    )
-    return EXIT.usage
-  }
+  const command = commandNamed(name)
+  if (command === undefined) return noCommand(name)
   const options: Options = { help: { type: 'boolean', short: 'h' } }
   for (const [option, { help: _, ...config }] of Object.entries(command.options)) options[option] = config
   let parsed: { values: Record<string, unknown>; positionals: string[] }
@@ -170,6 +163,27 @@ export async function runCommand(args: readonly string[], environment: NodeJS.Pr
     fail(fault instanceof Error ? fault.message : String(fault))
     return EXIT.failure
   }
+}
+
+function commandNamed(name: string): Command | undefined {
+  return Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+}
+
+function noCommand(name: string): number {
+  fail(
+    `there is no command "${name}"`,
+    `the commands are ${Object.keys(COMMANDS).join(', ')}`,
+    'see postern --help',
+  )
+  return EXIT.usage
+}
+
+function help(topic: string | undefined): number {
+  const command = topic === undefined ? undefined : commandNamed(topic)
+  if (topic === undefined) print(overview())
+  else if (command === undefined) return noCommand(topic)
+  else print(helpOf(topic, command))
+  return EXIT.ok
 }
 
 /** The policy file of an invocation: flag, then environment, then the default. */

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
 import { CHECKS } from '../checks/authorise.js'
 import type { Case } from '../checks/case.js'
 import { judgeCertificate } from '../checks/certificate.js'
@@ -23,8 +23,7 @@ export interface Evidence {
   readonly token: string | null
   /** Claims that are taken as authentic. */
   readonly claims: Readonly<Record<string, unknown>> | null
-  /** PEM. */
-  readonly certificate: string | null
+  readonly certificate: X509Certificate | null
   /** The DPoP header; with it the scheme of the token is DPoP. */
   readonly proof: string | null
 }
@@ -161,11 +160,7 @@ function certificateOf(
 ): Verdict<CertificateFacts> | null {
   if (evidence.certificate === null) return null
   const bundle = trustBundle(settings.server.tls.clients)
-  const facts = certificateAsPresented(
-    new X509Certificate(evidence.certificate),
-    bundle,
-    settings.server.tls.clients,
-  )
+  const facts = certificateAsPresented(evidence.certificate, bundle, settings.server.tls.clients)
   return judgeCertificate(facts, bundle.trust, now) ?? facts
 }
 
@@ -196,7 +191,8 @@ async function tokenOf(
     answers.note('token', jws, '')
     return null
   }
-  const issuer = issuerOf(jws.claims.iss)
+  // As on the live path: the only issuer judges whatever comes; of several, iss says which one.
+  const issuer = issuers.length === 1 ? issuers[0] : issuerOf(jws.claims.iss)
   if (issuer === undefined) {
     answers.note('token', unknownIssuer(jws.claims.iss), '')
     return null

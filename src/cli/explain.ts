@@ -1,3 +1,4 @@
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { loadConfiguration } from '../config/load.js'
 import type { Configuration } from '../config/settings.js'
@@ -37,6 +38,7 @@ export async function explain(invocation: Invocation): Promise<number> {
   return EXIT.ok
 }
 
+/** null when a file cannot be read as what it should be; that has been said then. */
 async function readEvidence(values: Invocation['values']): Promise<Evidence | null> {
   const read = (name: unknown) => (typeof name === 'string' ? readFile(name, 'utf8') : Promise.resolve(null))
   try {
@@ -48,16 +50,31 @@ async function readEvidence(values: Invocation['values']): Promise<Evidence | nu
     ])
     return {
       token: token?.trim() ?? null,
-      claims: claims === null ? null : JSON.parse(claims),
-      certificate,
+      claims: claims === null ? null : claimsOf(claims),
+      certificate: certificate === null ? null : certificateOf(certificate),
       proof: proof?.trim() ?? null,
     }
   } catch (problem) {
     fail(
       (problem as Error).message,
-      '--token, --claims, --cert and --proof name files; the claims are one JSON object',
+      '--token, --claims, --cert and --proof name files; the claims are one JSON object, the certificate is PEM',
     )
     return null
+  }
+}
+
+function claimsOf(text: string): NonNullable<Evidence['claims']> {
+  const claims: unknown = JSON.parse(text)
+  if (typeof claims !== 'object' || claims === null || Array.isArray(claims))
+    throw new Error('the file of --claims holds no JSON object')
+  return claims as NonNullable<Evidence['claims']>
+}
+
+function certificateOf(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem)
+  } catch {
+    throw new Error('the file of --cert holds no certificate')
   }
 }
 

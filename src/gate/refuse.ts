@@ -14,6 +14,8 @@ interface Answer {
 
 /** Bodies up to this size are read to the end after a refusal, so that the connection can be used again. */
 const DRAINABLE_BYTES = 64 * 1024
+/** The rest of a longer one is read, and thrown away, for so many milliseconds before the connection closes. */
+const LINGER_MS = 2000
 
 /** Writes a refusal through node:http. The only other writer is `refuseRaw`; both say what `answerTo` says. */
 export function refuse(
@@ -25,9 +27,15 @@ export function refuse(
 ): void {
   const { status, headers, body } = answerTo(denial, format, interactionId, offer)
   response.statusCode = status
+  const content = response.req.method === 'HEAD' ? '' : body
   for (const [name, value] of headers) response.appendHeader(name, value)
-  if (!canReuseConnection(response, denial)) response.setHeader('Connection', 'close')
-  response.end(response.req.method === 'HEAD' ? undefined : body)
+  if (canReuseConnection(response, denial)) {
+    response.end(content)
+    return
+  }
+  response.setHeader('Connection', 'close')
+  if (isBodyOnItsWay(response)) endWhenRead(response, content)
+  else response.end(content)
 }
 
 /** Writes a refusal to a connection whose bytes never became a request, and ends it. */
@@ -84,6 +92,28 @@ function canReuseConnection(response: ServerResponse, denial: Denial): boolean {
     Number(request.headers['content-length'] ?? Number.POSITIVE_INFINITY) <= DRAINABLE_BYTES ||
     !hasBody(response)
   )
+}
+
+/** Whether the client is sending already: with Expect it waits, and reads the refusal first. */
+function isBodyOnItsWay(response: ServerResponse): boolean {
+  return !response.req.complete && hasBody(response) && response.req.headers.expect === undefined
+}
+
+/**
+ * A connection that closes over bytes that nobody has read is reset, and the client loses the refusal in the middle
+ * of its sending (RFC 9112 section 9.6). The whole refusal is sent at once; only the end waits.
+ */
+function endWhenRead(response: ServerResponse, content: string): void {
+  const end = (): void => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  response.once('close', end)
+  response.req.once('end', end)
+  response.flushHeaders()
+  response.write(content)
+  response.req.resume()
 }
 
 function hasBody({ req }: ServerResponse): boolean {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import { createServer, type Server } from 'node:https'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { Limits } from '../config/settings.js'
@@ -10,6 +10,7 @@ import type { House } from '../gate/gate.js'
 import { handleRequest } from '../gate/handle-request.js'
 import { refuseRaw } from '../gate/refuse.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
+import type { TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
@@ -26,6 +27,13 @@ interface Connection {
   inFlight: number
   /** The one that arrived last. */
   latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null
+}
+
+/** A TCP connection, from before its handshake to its end. */
+interface Accepted {
+  readonly socket: Socket
+  /** In use when the connection came, so what the handshake is judged by, even if a reload comes before its end. */
+  readonly bundle: TrustBundle
 }
 
 /** The public TLS listener. */
@@ -49,6 +57,7 @@ export interface Listener {
  */
 export function createListener(running: () => Running, house: House, limits: Limits): Listener {
   const connections = new Map<Duplex, Connection>()
+  const accepted = new Map<string, Accepted>()
   const server = createServer({
     ...running().tls.options,
     requestCert: true,
@@ -71,9 +80,18 @@ export function createListener(running: () => Running, house: House, limits: Lim
   server.maxHeadersCount = 0
   server.timeout = 0
 
+  server.on('connection', (socket: Socket) => {
+    const ends = endsOf(socket)
+    accepted.set(ends, { socket, bundle: running().bundle })
+    socket.once('close', () => accepted.delete(ends))
+  })
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.disableRenegotiation()
-    const { bundle } = running()
+    const bundle = accepted.get(endsOf(socket))?.bundle
+    if (bundle === undefined) {
+      socket.destroy() // the client is gone, and its address with it
+      return
+    }
     connections.set(socket, {
       certificate: bundle.readPeer(socket),
       trustId: bundle.trust.id,
@@ -186,7 +204,11 @@ export function createListener(running: () => Running, house: House, limits: Lim
       endIdle(connections, () => true)
     },
     connections: () => connections.size,
-    destroy: () => server.closeAllConnections(),
+    destroy: () => {
+      // What node:http knows of is not all: upgraded connections, and those whose handshake is not over, are not.
+      for (const socket of connections.keys()) socket.destroy()
+      for (const { socket } of accepted.values()) socket.destroy()
+    },
   }
 }
 
@@ -197,6 +219,11 @@ export function createListener(running: () => Running, house: House, limits: Lim
 function isNext({ inFlight, latest }: Connection): boolean {
   if (inFlight === 0 || latest === null) return true
   return inFlight === 1 && !latest.request.complete && !latest.response.headersSent
+}
+
+/** Both ends of a connection: the same for a TCP socket and the TLS socket upon it. */
+function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return [remoteAddress, remotePort, localAddress, localPort].join(' ')
 }
 
 function codeOf(error: NodeJS.ErrnoException): DenialCode {

@@ -19,6 +19,9 @@ export type ReloadCause = 'SIGHUP' | 'file' | 'admin'
 /** Reads everything again; on any problem the gate in use serves on. Returns the problems, one line each. */
 export type Reload = (cause: ReloadCause) => Promise<readonly string[]>
 
+/** Problems that are said one by one; a broken file can have as many as it has lines. */
+const MOST_PROBLEMS = 50
+
 /** Reloads run one after another; those asked for while one runs become one more. */
 export function createReload(options: ReloadOptions): Reload {
   let running: Promise<readonly string[]> | null = null
@@ -42,8 +45,10 @@ export function createReload(options: ReloadOptions): Reload {
 }
 
 async function reload(cause: ReloadCause, { load, use, hashInUse, log, metrics, now }: ReloadOptions) {
-  const refused = (problems: readonly string[]) => {
+  const refused = (all: readonly string[]) => {
     metrics.reloaded('failure', now())
+    const more = all.length - MOST_PROBLEMS
+    const problems = more > 0 ? [...all.slice(0, MOST_PROBLEMS), `and ${more} more`] : all
     for (const problem of problems)
       log.error({ cause, problem }, 'reload refused; the policy before serves on')
     return problems

@@ -10,7 +10,7 @@ import { compose, type Running, takeOver } from './compose.js'
 import { createListener } from './listener.js'
 import { createReload, type Reload } from './reload.js'
 import { drain } from './shutdown.js'
-import { watchFiles } from './watch-files.js'
+import { type FileWatch, watchFiles } from './watch-files.js'
 
 /** The process at work. */
 export interface Server {
@@ -31,7 +31,9 @@ export async function startServer(
   environment: NodeJS.ProcessEnv,
   version: string,
 ): Promise<Server | readonly Problem[]> {
-  const loaded = await loadConfiguration(file, environment)
+  const watch = watchFiles()
+  const load = () => loadWatched(file, environment, watch)
+  const loaded = await load()
   if (!('settings' in loaded)) return loaded
   const { settings } = loaded
   const log = openLog(settings.log.level)
@@ -49,7 +51,7 @@ export async function startServer(
   let running = compose(loaded, null, house, via)
   const listener = createListener(() => running, house, settings.server.limits)
   const reload = createReload({
-    load: () => loadConfiguration(file, environment),
+    load,
     use: configuration => use(configuration),
     hashInUse: () => running.configuration.hash,
     log,
@@ -61,14 +63,12 @@ export async function startServer(
     conditions: () => conditionsOf(running, draining),
     reload: () => reload('admin'),
   })
-  const watch = watchFiles(loaded.files, () => void reload('file'))
 
   function use(configuration: Configuration): void {
     const before = running
     running = compose(configuration, before, house, via)
     takeOver(running, before)
     listener.trustChanged()
-    watch.files(configuration.files)
     log.setLevel(configuration.settings.log.level)
     announce(running, house)
     warnOfRestart(before.configuration, configuration, log)
@@ -78,12 +78,12 @@ export async function startServer(
     await listener.listen(settings.server.listen.host, settings.server.listen.port)
     await admin.listen(settings.admin.host, settings.admin.port)
   } catch (error) {
-    watch.close()
     listener.destroy()
     listener.stopAccepting()
     admin.close()
     throw error
   }
+  watch.begin(async () => (await reload('file')).length === 0)
   takeOver(running, null)
   metrics.reloaded('success', house.now())
   announce(running, house)
@@ -102,6 +102,19 @@ export async function startServer(
       log.info({}, 'stopped')
       log.flush()
     },
+  }
+}
+
+/** Files are looked at before they are read for use, so that no change falls between; new ones are read twice. */
+async function loadWatched(
+  file: string,
+  environment: NodeJS.ProcessEnv,
+  watch: FileWatch,
+): Promise<Configuration | readonly Problem[]> {
+  for (;;) {
+    const loaded = await loadConfiguration(file, environment)
+    if (!('settings' in loaded) || watch.isWatching(loaded.files)) return loaded
+    await watch.files(loaded.files)
   }
 }
 

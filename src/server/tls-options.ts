@@ -1,4 +1,4 @@
-import { constants } from 'node:crypto'
+import { constants, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext, type SecureContextOptions } from 'node:tls'
 import type { ServerCertificate, TlsProfile, TlsSettings } from '../config/settings.js'
 
@@ -46,10 +46,11 @@ export interface TlsContexts {
 export function tlsContexts(settings: TlsSettings): TlsContexts {
   const [first, ...others] = settings.certificates
   if (first === undefined) throw new Error('no server certificate')
-  const options = contextOptions(settings, first)
+  const algorithms = algorithmsOf(settings, first)
+  const options = contextOptions(settings, first, algorithms)
   const named = others.map(certificate => ({
     names: certificate.dnsNames,
-    context: createSecureContext(contextOptions(settings, certificate)),
+    context: createSecureContext(contextOptions(settings, certificate, algorithms)),
   }))
   const isFirst = (name: string) => first.dnsNames.some(pattern => nameMatches(pattern, name))
   return {
@@ -62,7 +63,36 @@ export function tlsContexts(settings: TlsSettings): TlsContexts {
   }
 }
 
-function contextOptions(settings: TlsSettings, { cert, key }: ServerCertificate): SecureContextOptions {
+interface Algorithms {
+  /** Of TLS 1.2. */
+  readonly suites: readonly string[]
+  readonly signatures: readonly string[]
+}
+
+/**
+ * The algorithms of the profile, those for the default certificate's kind of key last. Node puts the certificate of a
+ * server name beside the default one, and of two kinds of key OpenSSL takes the one that comes first here: the default
+ * certificate would be shown under the names of others.
+ */
+function algorithmsOf({ profile }: TlsSettings, { cert }: ServerCertificate): Algorithms {
+  const defaultIsRsa = new X509Certificate(cert).publicKey.asymmetricKeyType?.startsWith('rsa') === true
+  const defaultLast = (names: readonly string[]) => [
+    ...names.filter(name => isForRsa(name) !== defaultIsRsa),
+    ...names.filter(name => isForRsa(name) === defaultIsRsa),
+  ]
+  return { suites: defaultLast(SUITES[profile]), signatures: defaultLast(SIGNATURES) }
+}
+
+/** Of a suite or a signature algorithm. */
+function isForRsa(name: string): boolean {
+  return name.startsWith('rsa_') || name.includes('-RSA-')
+}
+
+function contextOptions(
+  settings: TlsSettings,
+  { cert, key }: ServerCertificate,
+  { suites, signatures }: Algorithms,
+): SecureContextOptions {
   return {
     cert,
     key,
@@ -70,10 +100,10 @@ function contextOptions(settings: TlsSettings, { cert, key }: ServerCertificate)
     ca: [...settings.clients.ca],
     minVersion: 'TLSv1.2',
     // Level 2 makes OpenSSL refuse keys below 112 bits of strength and SHA-1 in client chains.
-    ciphers: [...TLS13, ...SUITES[settings.profile], '@SECLEVEL=2'].join(':'),
+    ciphers: [...TLS13, ...suites, '@SECLEVEL=2'].join(':'),
     honorCipherOrder: true,
     ecdhCurve: 'X25519:P-256:P-384',
-    sigalgs: SIGNATURES.join(':'),
+    sigalgs: signatures.join(':'),
     // No tickets: a resumed session is not verified again, and may never have had a certificate (REQUIREMENTS TLS-12).
     secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
   }

@@ -5,33 +5,39 @@ import { dirname } from 'node:path'
 
 /** Editors and ConfigMap swaps make several events of one change. Milliseconds. */
 const SETTLE_MS = 150
+/** A directory in which something happens all the time is looked at all the same. Milliseconds. */
+const LONGEST_SETTLE_MS = 1_000
 /** For file systems without events, such as NFS. Milliseconds. */
 const POLL_MS = 10_000
 
-/** Watches files until `close`. */
+/** Looks at files from `begin` until `close`. */
 export interface FileWatch {
-  /** Replaces the list of files. */
-  readonly files: (paths: readonly string[]) => void
+  /** Replaces the list of files. Resolves once every later change will be noticed, also one from before `begin`. */
+  readonly files: (paths: readonly string[]) => Promise<void>
+  readonly isWatching: (paths: readonly string[]) => boolean
+  /**
+   * @param changed resolves with whether the new content was taken into use; if not, it is asked again by and by when
+   *   anything else changes in the directories: a new policy may name a file that comes later
+   */
+  readonly begin: (changed: () => Promise<boolean>) => void
   readonly close: () => void
 }
 
 /**
- * Calls `changed` some milliseconds after the content of any of the files changed. Directories are watched, not files:
+ * Notices, some milliseconds later, that the content of any of the files changed. Directories are watched, not files:
  * a watch on a file goes deaf at its first atomic replacement, which is how editors save and Kubernetes swaps a mount.
  */
-export function watchFiles(paths: readonly string[], changed: () => void): FileWatch {
-  let files = paths
-  let watchers: FSWatcher[] = []
-  let settle: NodeJS.Timeout | null = null
+export function watchFiles(): FileWatch {
+  let files: readonly string[] = []
   let known: Promise<string> = fingerprint(files)
-  let closed = false
-
-  const poll = setInterval(() => {
-    rewatch()
-    void compare()
-  }, POLL_MS)
-  poll.unref()
-  rewatch()
+  let changed: (() => Promise<boolean>) | null = null
+  let watchers: FSWatcher[] = []
+  let poll: NodeJS.Timeout | null = null
+  let settle: NodeJS.Timeout | null = null
+  let settlingSince = 0
+  /** Whether anything happened in the directories since `changed` was last called. */
+  let stirred = false
+  let refused = false
 
   function rewatch(): void {
     for (const watcher of watchers) watcher.close()
@@ -47,26 +53,48 @@ export function watchFiles(paths: readonly string[], changed: () => void): FileW
   }
 
   function soon(): void {
-    if (settle !== null) clearTimeout(settle)
-    settle = setTimeout(() => void compare(), SETTLE_MS)
+    stirred = true
+    const now = performance.now()
+    if (settle === null) settlingSince = now
+    else clearTimeout(settle)
+    const wait = now - settlingSince < LONGEST_SETTLE_MS ? SETTLE_MS : 0
+    settle = setTimeout(() => {
+      settle = null
+      void compare(false)
+    }, wait)
   }
 
-  async function compare(): Promise<void> {
+  async function compare(anyway: boolean): Promise<void> {
     const before = known
-    known = fingerprint(files)
-    if ((await before) !== (await known) && !closed) changed()
+    const present = fingerprint(files)
+    known = present
+    const differs = (await before) !== (await present)
+    if (changed === null || !(differs || anyway)) return
+    stirred = false
+    refused = !(await changed())
   }
 
   return {
-    files: next => {
-      if (next.length === files.length && next.every((path, index) => path === files[index])) return
+    files: async next => {
       files = next
       known = fingerprint(files)
+      if (changed !== null) rewatch()
+      await known
+    },
+    isWatching: paths => paths.length === files.length && paths.every((path, index) => path === files[index]),
+    begin: callback => {
+      changed = callback
       rewatch()
+      poll = setInterval(() => {
+        rewatch()
+        void compare(refused && stirred)
+      }, POLL_MS)
+      poll.unref()
+      void compare(false)
     },
     close: () => {
-      closed = true
-      clearInterval(poll)
+      changed = null
+      if (poll !== null) clearInterval(poll)
       if (settle !== null) clearTimeout(settle)
       for (const watcher of watchers) watcher.close()
     },

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer, request as httpRequest, type IncomingMessage, type ServerResponse } from 'node:http'
@@ -186,6 +186,12 @@ export interface Postern {
 /** What is waited for after the start. `serving`: the port is open, whatever the issuers do. */
 export type Await = 'ready' | 'serving'
 
+// A test file that fails while it is being loaded must not leave sidecars behind.
+const children = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of children) child.kill('SIGKILL')
+})
+
 /** Starts `postern serve` on a policy and waits until it is ready. */
 export async function startPostern(
   world: Pick<World, 'write'>,
@@ -198,6 +204,8 @@ export async function startPostern(
     env: { ...process.env, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
+  children.add(child)
+  child.once('exit', () => children.delete(child))
   let stdout = ''
   let stderr = ''
   child.stdout?.setEncoding('utf8').on('data', chunk => {
@@ -253,12 +261,35 @@ export async function startPostern(
   }
 }
 
+/** Runs `postern serve` on a policy that it must refuse: its exit code, null when it had to be killed, and its words. */
+export function refusedStart(
+  world: Pick<World, 'write'>,
+  name: string,
+  policy: string,
+): Promise<{ readonly code: number | null; readonly text: string }> {
+  const file = world.write(`${name}.yaml`, policy)
+  return new Promise(resolve => {
+    const options = { timeout: START_DEADLINE_MS, killSignal: 'SIGKILL' } as const
+    const child = execFile(process.execPath, [MAIN, 'serve', '-c', file], options, (_error, stdout, stderr) =>
+      resolve({ code: child.exitCode, text: stdout + stderr }),
+    )
+  })
+}
+
+/** A certificate with its key, as PEM. */
+export type Identity = Pick<Issued, 'certificatePem' | 'keyPem'>
+
+/** The part of a world that a client needs to trust the sidecar. */
+export interface Trusting {
+  readonly serverCa: Pick<Issued, 'certificatePem'>
+}
+
 export interface Ask {
   readonly method?: string
   readonly path?: string
   readonly headers?: Readonly<Record<string, string | readonly string[]>>
   /** Certificate of the client; none when absent. */
-  readonly client?: Issued
+  readonly client?: Identity
   /** Bearer token. */
   readonly token?: string
   readonly body?: string | Buffer
@@ -275,7 +306,11 @@ export interface Answered {
 }
 
 /** One real request over a real TLS connection. */
-export function ask(world: World, postern: { readonly port: number }, options: Ask = {}): Promise<Answered> {
+export function ask(
+  world: Trusting,
+  postern: { readonly port: number },
+  options: Ask = {},
+): Promise<Answered> {
   const { client, token, body } = options
   return new Promise((resolve, reject) => {
     const request = httpsRequest(
@@ -319,9 +354,9 @@ export function ask(world: World, postern: { readonly port: number }, options: A
 
 /** A connection on which a test writes its own bytes. */
 export function connectRaw(
-  world: Pick<World, 'serverCa'>,
+  world: Trusting,
   postern: { readonly port: number },
-  client: Issued | null = null,
+  client: Identity | null = null,
   deadlineMs = 10_000,
 ): Promise<RawClient> {
   const identity = client === null ? {} : { cert: client.certificatePem, key: client.keyPem }
