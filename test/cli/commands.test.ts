@@ -419,7 +419,12 @@ t.test('explain says what the running process says', async t => {
     ['a certificate of strangers', 'certificate_untrusted', { token: tokenOf(), by: stranger }],
     ['the wrong certificate', 'binding_mismatch', { token: tokenOf(), by: otherClient }],
     ['an unbound token', 'binding_missing', { token: tokenOf({ cnf: undefined }) }],
-    ['a DPoP token', 'proof_missing', { token: tokenOf({ cnf: { jkt: 'x' } }) }],
+    ['a DPoP token where a certificate binds', 'binding_missing', { token: tokenOf({ cnf: { jkt: 'x' } }) }],
+    [
+      'a DPoP token without a proof',
+      'proof_missing',
+      { path: '/events/1', token: tokenOf({ ...machine, cnf: { jkt: 'x' } }) },
+    ],
     ['the wrong scope', 'scope_insufficient', { token: tokenOf({ scope: 'contact' }) }],
     ['the wrong flow', 'flow_not_allowed', { token: tokenOf({ sub: 'data-recipient' }) }],
     ['conflicting evidence', 'flow_unknown', { token: tokenOf({ sub: 'data-recipient', acr: '1' }) }],

@@ -200,7 +200,7 @@ t.test('a route can answer with problem details instead', async t => {
   const refusal = await open('/partners/1')
   t.equal(refusal.status, 401)
   t.equal(refusal.headers['content-type'], 'application/problem+json')
-  t.equal(refusal.headers['www-authenticate'], 'Bearer')
+  t.equal(refusal.headers['www-authenticate'], 'Bearer, DPoP algs="PS256 ES256 EdDSA Ed25519"')
   // RFC 9457 section 4.2.1: about:blank says that the status says it all
   t.strictSame(refusal.json(), { type: 'about:blank', title: 'Authentication is required', status: 401 })
   t.equal((await open('/partner/1')).headers['content-type'], 'application/json', 'before a route is known')

@@ -123,7 +123,10 @@ async function refused(t: Test, code: keyof typeof WORDS, requests: Requests, at
     t.notOk(wasForwarded(answered), `${words}: not forwarded`)
     t.strictSame(json(), { code: '603', message: WORDS[code] }, words)
     const challenge = `Bearer error="invalid_token", error_description="${WORDS[code]}"`
-    t.equal(headers['www-authenticate'], challenge, words)
+    // RFC 9449 section 7.2: where a DPoP key could bind the token as well, a second challenge says so.
+    const [bearer, ...more] = String(headers['www-authenticate']).split(/, (?=DPoP )/)
+    t.equal(bearer, challenge, words)
+    t.ok(more.length === 0 || /^DPoP algs="[A-Za-z0-9 ]+"$/.test(more.join()), words)
   }
 }
 
@@ -275,7 +278,7 @@ t.test('a cnf that names no key that can be checked is refused, on every route',
   }
 })
 
-// MT-07: a DPoP proof cannot be checked yet, so a token that needs one never passes.
+// MT-07, DP-20: the scheme here is Bearer, with which no proof counts. dpop.test.ts has the other one.
 t.test('a token that is bound to a certificate and to a DPoP key needs both', async t => {
   const { client, otherClient } = world
   const jkt = 'A'.repeat(43)
@@ -283,14 +286,19 @@ t.test('a token that is bound to a certificate and to a DPoP key needs both', as
     const both = { 'x5t#S256': client.thumbprint, jkt }
     const token = boundToken(world, client, flow, { scope, cnf: both })
     const keyOnly = boundToken(world, client, flow, { scope, cnf: { jkt } })
-    const requests: Record<string, Ask> = {}
-    for (const path of [mtls, oauth]) {
-      requests[`${path}, both, certificate given`] = { path, client, token }
-      requests[`${path}, both, other certificate`] = { path, client: otherClient, token }
-      requests[`${path}, key alone`] = { path, client, token: keyOnly }
-      requests[`${path}, with a proof`] = { path, client, token, headers: { DPoP: 'e30.e30.AA' } }
+    const withoutProof: Record<string, Ask> = {
+      [`${oauth}, key alone`]: { path: oauth, client, token: keyOnly },
     }
-    await refused(t, 'proof_missing', requests)
+    const mismatch: Record<string, Ask> = {}
+    for (const path of [mtls, oauth]) {
+      withoutProof[`${path}, both, certificate given`] = { path, client, token }
+      withoutProof[`${path}, with a proof`] = { path, client, token, headers: { DPoP: 'e30.e30.AA' } }
+      mismatch[`${path}, both, other certificate`] = { path, client: otherClient, token }
+    }
+    await refused(t, 'proof_missing', withoutProof)
+    await refused(t, 'binding_mismatch', mismatch)
+    // FAPI 1.0 Part 2 section 5.2.2-5: only the certificate binds.
+    await refused(t, 'binding_missing', { [`${mtls}, key alone`]: { path: mtls, client, token: keyOnly } })
   }
 })
 

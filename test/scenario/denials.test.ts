@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import { DENIALS, type DenialCode } from '../../src/decision/denials.js'
+import { newProofKey, proofFor } from '../support/dpop.js'
 import { createAuthority } from '../support/pki.js'
 import {
   type Answered,
@@ -29,6 +30,7 @@ const EXEMPT: readonly DenialCode[] = ['internal_error']
 /** REQUIREMENTS section 2: what each row of refusals looks like, stated here apart from the catalogue. */
 type Row = readonly [status: number, fdx: string, error: string | null]
 const BARE = 'no error'
+const DPOP = 'DPoP algs="PS256 ES256 EdDSA Ed25519"'
 const ROW = {
   framing: [400, '401', null],
   slow: [408, '401', null],
@@ -40,7 +42,10 @@ const ROW = {
   badCredentials: [400, '401', 'invalid_request'],
   unauthenticated: [401, '603', 'invalid_token'],
   forbidden: [403, '602', 'insufficient_scope'],
+  badProof: [401, '603', 'invalid_dpop_proof'],
+  wantsNonce: [401, '603', 'use_dpop_nonce'],
   issuerDown: [503, '503', null],
+  storeFull: [503, '503', null],
   upstreamDown: [502, '501', null],
   upstreamSlow: [504, '501', null],
   leaving: [503, '503', null],
@@ -55,6 +60,8 @@ interface Provocation {
   /** Scopes that the challenge names. */
   readonly scope?: string
   readonly allow?: string
+  /** What the challenge says of DPoP. `tried`: it stands alone, with the error; `offered`: after that of Bearer, without. */
+  readonly dpop?: 'tried' | 'offered'
 }
 
 interface Answer {
@@ -87,7 +94,7 @@ const postern = await startPostern(
   policyText(world, {
     upstream: counting.url,
     clients: '{ trust: pki, ca: [client-ca.pem], crl: [clients.crl] }',
-    limits: '{ headersTimeout: 3s, bodyBytes: 1KiB }',
+    limits: '{ headersTimeout: 3s, bodyBytes: 1KiB, proofs: 1 }',
     issuer: 'maxLifetime: 15m',
     // Port 1 answers nobody.
     moreIssuers: `  dark:
@@ -106,6 +113,13 @@ const postern = await startPostern(
     issuer: dark
     routes:
       GET /{id}: { scopes: none }
+  - name: Keys
+    base: /keys
+    security: [oauth2]
+    flow: authorization_code
+    routes:
+      GET /{id}: { scopes: none }
+      GET /{id}/fresh: { scopes: none, dpop: { nonce: required } }
   - name: Broken
     base: /broken
     security: public
@@ -151,6 +165,22 @@ const asks =
         headers: { 'x-fapi-interaction-id': interactionId, ...options.headers },
       }),
     )
+
+const key = newProofKey()
+const keyToken = userToken({ cnf: { jkt: key.jkt } })
+
+/** A token with a proof, which is good but for what is said. */
+const proves =
+  (path: string, claims: Overrides = {}): Provocation['act'] =>
+  interactionId =>
+    asks({
+      path,
+      token: undefined,
+      headers: {
+        Authorization: `DPoP ${keyToken}`,
+        DPoP: proofFor(key, { htu: `https://${HOST}${path}`, token: keyToken }, claims),
+      },
+    } as unknown as Ask)(interactionId)
 
 /** Nothing of the good client. */
 const anonymous = { client: undefined, token: undefined } as unknown as Ask
@@ -328,8 +358,37 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
   },
   proof_missing: {
     row: ROW.unauthenticated,
-    act: withClaims({ cnf: { jkt: world.client.thumbprint } }),
+    act: asks({ path: '/keys/1', token: keyToken }),
     detail: 'cnf has jkt',
+    dpop: 'offered',
+  },
+  proof_invalid: {
+    row: ROW.badProof,
+    act: proves('/keys/1', { htm: 'PUT' }),
+    detail: 'htm is another method',
+    dpop: 'tried',
+  },
+  proof_nonce_required: {
+    row: ROW.wantsNonce,
+    act: proves('/keys/1/fresh'),
+    detail: 'no nonce',
+    dpop: 'tried',
+  },
+  proof_replayed: {
+    row: ROW.badProof,
+    act: async interactionId => {
+      const twice = proves('/keys/1', { jti: 'twice' })
+      if ((await twice(randomUUID())).status !== 200) throw new Error('a good proof was refused')
+      return twice(interactionId)
+    },
+    detail: 'the jti was used before',
+    dpop: 'tried',
+  },
+  // The one proof that there is room for is that of proof_replayed.
+  store_unavailable: {
+    row: ROW.storeFull,
+    act: proves('/keys/1'),
+    detail: '1 used proofs are remembered',
   },
   flow_unknown: {
     row: ROW.forbidden,
@@ -430,8 +489,8 @@ for (const code of codes.toSorted((a, b) => Number(a === 'draining') - Number(b 
   const sent = randomUUID().toUpperCase()
   const before = counting.requests.length
   const answer = await provocation.act(sent).catch((problem: unknown) => problem as Error)
-  // The first request of the last act is a good one, which shows that counting works.
-  const own = code === 'draining' ? 1 : 0
+  // The first request of these acts is a good one, which shows that counting works.
+  const own = code === 'draining' || code === 'proof_replayed' ? 1 : 0
   provoked.set(code, { sent, answer, forwarded: counting.requests.length - before - own })
 }
 await postern.stop()
@@ -455,7 +514,7 @@ t.test('every code of the catalogue is provoked here, but for faults of Postern 
 })
 
 for (const [code, { sent, answer, forwarded }] of provoked) {
-  const { row, detail, scope, allow } = PROVOCATIONS[code] as Provocation
+  const { row, detail, scope, allow, dpop } = PROVOCATIONS[code] as Provocation
   const [status, fdx, error] = row
   t.test(
     `${code}: the client gets ${status} and ${fdx}, the operator the reason, the API nothing`,
@@ -478,7 +537,10 @@ for (const [code, { sent, answer, forwarded }] of provoked) {
           ? []
           : error === BARE
             ? ['Bearer']
-            : [`Bearer error="${error}", error_description="${message}"${named}`]
+            : [
+                `${dpop === 'tried' ? `${DPOP},` : 'Bearer'} error="${error}", error_description="${message}"${named}`,
+                ...(dpop === 'offered' ? [DPOP] : []),
+              ]
       t.strictSame(values('www-authenticate'), challenges)
       t.strictSame(values('allow'), allow === undefined ? [] : [allow])
 

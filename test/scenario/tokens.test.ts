@@ -150,7 +150,7 @@ const send = (request: Request, interactionId: string = randomUUID()): Promise<A
 }
 
 const CHALLENGE =
-  /^Bearer(?: error="(?<error>[a-z_]+)", error_description="[\x20-\x21\x23-\x5b\x5d-\x7e]+"(?:, scope="[\x20-\x21\x23-\x5b\x5d-\x7e]+")?)?$/
+  /^Bearer(?: error="(?<error>[a-z_]+)", error_description="[\x20-\x21\x23-\x5b\x5d-\x7e]+"(?:, scope="[\x20-\x21\x23-\x5b\x5d-\x7e]+")?)?(?:, DPoP algs="[A-Za-z0-9 ]+"(?:, error="[a-z_]+", error_description="[\x20-\x21\x23-\x5b\x5d-\x7e]+")?)?$/
 
 /** Each is refused with its code, by status, challenge and log; and the API behind sees none of them. */
 async function refuses(t: Test, cases: Readonly<Record<string, readonly [Request, DenialCode]>>) {
