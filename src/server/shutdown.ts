@@ -2,7 +2,10 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from '../observe/logger.js'
 import type { Listener } from './listener.js'
 
-/** Load balancers need a moment to see that this instance is unready before it stops accepting. Milliseconds. */
+/**
+ * Load balancers need a moment to see that this instance is unready before it stops accepting, also when it has
+ * nothing to do just then: they may be about to send it something. Milliseconds.
+ */
 const NOTICE_MS = 2_000
 /** Requests that take longer are cut off; below the 30 s after which Kubernetes kills. Milliseconds. */
 const DEADLINE_MS = 25_000
@@ -14,10 +17,10 @@ const LOOK_MS = 50
  */
 export async function drain(listener: Listener, log: Logger): Promise<void> {
   log.info({ connections: listener.connections() }, 'draining')
-  if (listener.connections() > 0) await sleep(NOTICE_MS)
+  await sleep(NOTICE_MS)
   listener.stopAccepting()
-  for (let waited = 0; listener.connections() > 0 && waited < DEADLINE_MS; waited += LOOK_MS)
-    await sleep(LOOK_MS)
+  const end = performance.now() + DEADLINE_MS
+  while (listener.connections() > 0 && performance.now() < end) await sleep(LOOK_MS)
   if (listener.connections() > 0) log.warn({ connections: listener.connections() }, 'cut off at the deadline')
   listener.destroy()
 }
