@@ -18,6 +18,10 @@ export const ALGORITHMS = [
 
 const METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth'] as const
 
+/** One of the ways to authenticate; the description is what editors show. */
+const method = <const M extends (typeof METHODS)[number]>(name: M, description: string) =>
+  z.literal(name).describe(description)
+
 const clientId = text('a client id').describe('The client id of Postern at the issuer.')
 
 const secretMembers = {
@@ -36,10 +40,19 @@ const clientAuthentication = z
   .discriminatedUnion(
     'method',
     [
-      z.strictObject({ method: z.literal('client_secret_basic'), ...secretMembers }),
-      z.strictObject({ method: z.literal('client_secret_post'), ...secretMembers }),
       z.strictObject({
-        method: z.literal('private_key_jwt'),
+        method: method(
+          'client_secret_basic',
+          'The secret in the Authorization header (RFC 6749 section 2.3.1).',
+        ),
+        ...secretMembers,
+      }),
+      z.strictObject({
+        method: method('client_secret_post', 'The secret in the form (RFC 6749 section 2.3.1).'),
+        ...secretMembers,
+      }),
+      z.strictObject({
+        method: method('private_key_jwt', 'A signed assertion (RFC 7523 section 2.2).'),
         clientId,
         key: fileName().describe('Its private key (PEM), which signs assertions (RFC 7523).'),
         keyId: text('a key id')
@@ -49,7 +62,7 @@ const clientAuthentication = z
         audience: text('an audience').optional().describe('aud of the assertions. Default: the issuer.'),
       }),
       z.strictObject({
-        method: z.literal('tls_client_auth'),
+        method: method('tls_client_auth', 'The certificate of the connection (RFC 8705 section 2.1).'),
         clientId,
         cert: fileName().describe(
           'Its certificate (PEM), with intermediates behind it (RFC 8705 section 2).',

@@ -536,13 +536,6 @@ t.test('what belongs to later versions is refused by name', async t => {
     ['  listen:', '  workers: auto\n  listen:', '3:12 "workers: auto"'],
     ['  listen:', '  workers: 4\n  listen:', '3:12 "workers: 4"'],
     ['publicUrl: https:', 'publicUrl: http:', '4:14 "publicUrl: http://localhost:8443"'],
-    ['    flow: { preset', '    introspection: {}\n    flow: { preset', '15:5 "introspection"'],
-    ['    flow: { preset', '    tokens: opaque\n    flow: { preset', '15:13 "tokens: opaque"'],
-    [
-      '    flow: { preset',
-      '    revocation: introspect\n    flow: { preset',
-      '15:17 "revocation: introspect"',
-    ],
     ['{ url: http://127.0.0.1:8080 }', '{ url: http://127.0.0.1:8080, retry: {} }', '17:43 "retry"'],
     ['issuer: main }', 'issuer: main, rate: {} }', '18:47 "rate"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
