@@ -83,7 +83,9 @@ export function createListener(running: () => Running, house: House, limits: Lim
   server.on('connection', (socket: Socket) => {
     const ends = endsOf(socket)
     accepted.set(ends, { socket, bundle: running().bundle })
-    socket.once('close', () => accepted.delete(ends))
+    socket.once('close', () => {
+      if (accepted.get(ends)?.socket === socket) accepted.delete(ends) // the same client may be back already
+    })
   })
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.disableRenegotiation()

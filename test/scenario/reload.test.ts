@@ -16,6 +16,7 @@ import { type AddressInfo, connect as connectTcp, createServer, type Socket } fr
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
+import { watchFiles } from '../../src/server/watch-files.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
   ask,
@@ -175,6 +176,9 @@ async function stopDespiteClients() {
   return { status, code, seconds, log: postern.log() }
 }
 
+/** More than the interval of the slow poll. */
+const LATE_MS = 25_000
+
 /** A policy that names a certificate which comes later; noticed when the slow poll looks. */
 async function takeLateFile() {
   const postern = await start('early')
@@ -192,7 +196,6 @@ async function takeLateFile() {
   return { problem, servedMeanwhile }
 }
 
-const LATE_MS = 25_000
 const stopping = stopDespiteClients()
 const late = takeLateFile()
 for (const slow of [stopping, late]) slow.catch(() => {}) // told by the tests that await them
@@ -262,6 +265,21 @@ t.test('a change is noticed in a directory where other files change all the time
   }
   t.equal(await successes(postern), 4, 'the other file is no change')
   postern.child.kill('SIGKILL')
+})
+
+t.test('a change that comes while the process starts is noticed', async t => {
+  const file = world.write('starting.yaml', 'as it is read')
+  const watch = watchFiles()
+  t.teardown(() => watch.close())
+  await watch.files([file])
+  t.ok(watch.isWatching([file]))
+  writeFileSync(file, 'as it is before the port is open')
+  await new Promise<void>(resolve => {
+    watch.begin(async () => {
+      resolve()
+      return true
+    })
+  })
 })
 
 /** A volume as Kubernetes mounts it: names link to `..data/`, which links to the directory of a revision. */
