@@ -5,7 +5,7 @@ import type { RequestFacts } from '../request/request-facts.js'
 import { binding } from './binding.js'
 import type { Case, Check } from './case.js'
 import { claimRules } from './claim-rules.js'
-import { clientCertificate } from './client-certificate.js'
+import { certificateSuffices, clientCertificate } from './client-certificate.js'
 import { flow } from './flow.js'
 import { proof as proofCheck } from './proof.js'
 import type { ProofFacts } from './proof-facts.js'
@@ -57,6 +57,8 @@ export const CHECKS: readonly Check[] = [
 /** The last step of the decision: the first check that fails refuses, else the grant. */
 export function authorise(proofs: Proofs): Verdict<Grant> {
   const { request, match, token, proof, certificate: presented, now } = proofs
+  const insufficient = certificateSuffices(match.route, presented)
+  if (insufficient !== null) return insufficient
   const rule = match.route.token
   if (rule !== null) {
     // authenticateToken ran for this route; a missing proof here is a fault of ours, and must not pass as public.

@@ -21,6 +21,20 @@ export function certificateIsAllowed(
 }
 
 /**
+ * Does the certificate of the connection suffice for the route: one that counts where `mtls` is asked, and one that the
+ * route lists. Asked before the token, which costs more, and once more by `authorise`, which grants nothing without it.
+ */
+export function certificateSuffices(
+  route: Pick<Route, 'mtls' | 'certificates'>,
+  certificate: Verdict<CertificateFacts> | null,
+): Denial | null {
+  if (route.mtls && certificate === null)
+    return new Denial('certificate_missing', 'no certificate on this connection')
+  if (route.mtls && certificate instanceof Denial) return certificate
+  return certificateIsAllowed(route, certificate)
+}
+
+/**
  * The certificate is one of the client that the token was issued to, by the issuer's own table. The binding says that both
  * belong together; this says that the client is the partner it claims to be. A client that the table lacks is refused.
  */

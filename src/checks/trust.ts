@@ -12,6 +12,8 @@ export interface ClientTrust {
 export interface Revocations {
   /** Upper-case hex serial numbers. */
   readonly serials: ReadonlySet<string>
+  /** Seconds since the epoch. */
+  readonly thisUpdate: number
   /** Seconds since the epoch; null when the list names no next update. */
   readonly nextUpdate: number | null
 }

@@ -1,6 +1,6 @@
 import type { TokenFacts } from '../checks/token-facts.js'
 import type { ClientTrust } from '../checks/trust.js'
-import type { Verdict } from '../decision/denials.js'
+import type { Denial, Verdict } from '../decision/denials.js'
 import type { Logger } from '../observe/logger.js'
 import type { Metrics } from '../observe/metrics.js'
 import type { ErrorFormat } from '../policy/policy.js'
@@ -43,6 +43,8 @@ export interface House {
 }
 
 /** A request as the listener hands it over, with the certificate of its connection, whoever is at the other end. */
-export interface Arrival extends Omit<Exchange, 'interactionId' | 'nextNonce'> {
+export interface Arrival extends Omit<Exchange, 'nextNonce'> {
   readonly certificate: CertificateFacts | null
+  /** Why the rest of the request could not be read, once that is so; the client has been told. */
+  readonly malformed: () => Denial | null
 }

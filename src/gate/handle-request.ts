@@ -1,32 +1,19 @@
-import { randomUUID } from 'node:crypto'
 import { authorise, type Grant } from '../checks/authorise.js'
 import { judgeCertificate } from '../checks/certificate.js'
-import { certificateIsAllowed } from '../checks/client-certificate.js'
-import type { TokenFacts } from '../checks/token-facts.js'
-import { answerOf, Denial, type Verdict } from '../decision/denials.js'
+import { certificateSuffices } from '../checks/client-certificate.js'
+import { Denial, type Verdict } from '../decision/denials.js'
 import { faultFields } from '../observe/logger.js'
-import { recordRequest } from '../observe/record.js'
 import type { ErrorFormat } from '../policy/policy.js'
-import type { RouteMatch } from '../policy/route-index.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
 import { attemptedSchemes, readCredentials } from '../request/credentials.js'
-import { clientInteractionId } from '../request/interaction-id.js'
-import { type RequestFacts, readRequest } from '../request/request-facts.js'
+import { readRequest } from '../request/request-facts.js'
 import { strictHeaderProblem } from '../request/strict-headers.js'
 import type { Exchange, Forwarded } from '../upstream/forwarding.js'
 import { answerMetadata } from './answer-metadata.js'
 import type { Offer } from './challenge.js'
 import type { Arrival, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
-
-/** What became known of a request on its way, for the log: it tells of refused requests too. */
-interface Trace {
-  request: RequestFacts | null
-  match: RouteMatch | null
-  token: TokenFacts | null
-  /** Of the connection, until it is known to be that of a terminator. */
-  certificate: CertificateFacts | null
-}
+import { type Trace, tell } from './tell.js'
 
 /**
  * The life of a request. START READING HERE.
@@ -54,11 +41,8 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
   if (credentials instanceof Denial) return credentials
 
   const certificate = checkCertificate(presented, gate, now)
-  if (route.mtls && certificate === null)
-    return new Denial('certificate_missing', 'no certificate on this connection')
-  if (route.mtls && certificate instanceof Denial) return certificate
-  const notAllowed = certificateIsAllowed(route, certificate)
-  if (notAllowed !== null) return notAllowed
+  const insufficient = certificateSuffices(route, certificate)
+  if (insufficient !== null) return insufficient
 
   const token =
     credentials === null || route.token === null
@@ -82,7 +66,7 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
 export async function handleRequest(gate: Gate, house: House, arrival: Arrival): Promise<void> {
   const started = house.stopwatch()
   house.metrics.requestStarted()
-  const interactionId = clientInteractionId(arrival.request.rawHeaders) ?? randomUUID()
+  const { interactionId } = arrival
   const trace: Trace = { request: null, match: null, token: null, certificate: arrival.certificate }
   let decided = started
   let result: Verdict<Forwarded> | null
@@ -94,16 +78,15 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
         ? grant
         : await answer(gate, grant, {
             ...arrival,
-            interactionId,
             nextNonce: nextNonceFor(grant, gate, house.now()),
           })
-    if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result, interactionId)
+    if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
   } catch (fault) {
     house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
     result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
-    refuseUnlessLate(gate, house, arrival, trace, result, interactionId)
+    refuseUnlessLate(gate, house, arrival, trace, result)
   }
-  record(gate, house, arrival, trace, result, { interactionId, started, decided })
+  tell(gate, house, arrival, trace, result, { started, decided })
 }
 
 /** What the policy describes itself is answered here, all else upstream; either takes a grant. */
@@ -139,15 +122,8 @@ function headOf({ request }: Arrival) {
   }
 }
 
-function refuseUnlessLate(
-  gate: Gate,
-  house: House,
-  arrival: Arrival,
-  trace: Trace,
-  denial: Denial,
-  interactionId: string,
-): void {
-  const { response } = arrival
+function refuseUnlessLate(gate: Gate, house: House, arrival: Arrival, trace: Trace, denial: Denial): void {
+  const { response, interactionId } = arrival
   // An answer that has begun cannot become a refusal; a broken connection is the only honest sign left.
   if (response.headersSent) response.destroy()
   else
@@ -181,54 +157,4 @@ function offerOf(gate: Gate, house: House, { request, match }: Trace): Offer | n
 function metadataUrl({ request, match }: Trace): string | null {
   const path = match?.route.metadataPath ?? null
   return request === null || path === null ? null : `https://${request.host}${path}`
-}
-
-/** nginx's number for a client that left before the answer; never sent. */
-const CLIENT_CLOSED_REQUEST = 499
-
-function record(
-  gate: Gate,
-  house: House,
-  arrival: Arrival,
-  trace: Trace,
-  result: Verdict<Forwarded> | null,
-  { interactionId, started, decided }: { interactionId: string; started: number; decided: number },
-): void {
-  const denial = result instanceof Denial ? result : null
-  const forwarded = result === null || result instanceof Denial ? null : result
-  const status = denial !== null ? answerOf(denial).status : (forwarded?.status ?? CLIENT_CLOSED_REQUEST)
-  const upstream = forwarded === null ? null : (trace.match?.route.upstream ?? null)
-  const broken = forwarded === null ? (result === null ? 'aborted' : null) : forwarded.end
-  recordRequest(
-    {
-      route: trace.match?.route.id ?? null,
-      method: trace.request?.method ?? arrival.request.method ?? '',
-      path: trace.request?.path ?? null,
-      status,
-      outcome:
-        denial === null
-          ? broken === 'truncated'
-            ? 'failed'
-            : 'allowed'
-          : status >= 500
-            ? 'failed'
-            : 'denied',
-      denial,
-      broken: broken === 'complete' ? null : broken,
-      clientId: trace.token?.clientId ?? null,
-      subject: trace.token?.subject ?? null,
-      flow: trace.token?.flow ?? null,
-      actor: trace.token?.actor ?? null,
-      thumbprint: trace.certificate?.thumbprint ?? null,
-      clientAddress: arrival.clientAddress,
-      interactionId,
-      policyHash: gate.policyHash,
-      seconds: house.stopwatch() - started,
-      decisionSeconds: decided - started,
-      upstream,
-      upstreamSeconds: forwarded === null || upstream === null ? null : forwarded.upstreamMs / 1000,
-    },
-    house.log,
-    house.metrics,
-  )
 }

@@ -42,8 +42,14 @@ export function refuse(
 }
 
 /** Writes a refusal to a connection whose bytes never became a request, and ends it. */
-export function refuseRaw(socket: Duplex, denial: Denial, interactionId: string, now: Date): void {
-  const { status, headers, body } = answerTo(denial, 'fdx', interactionId, null)
+export function refuseRaw(
+  socket: Duplex,
+  denial: Denial,
+  format: ErrorFormat,
+  interactionId: string,
+  now: Date,
+): void {
+  const { status, headers, body } = answerTo(denial, format, interactionId, null)
   const lines = [
     `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}`,
     ...headers.map(([name, value]) => `${name}: ${value}`),
@@ -53,6 +59,8 @@ export function refuseRaw(socket: Duplex, denial: Denial, interactionId: string,
     body,
   ]
   socket.end(lines.join('\r\n'))
+  // A client that does not close would keep what its request holds, an upstream connection perhaps.
+  setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }
 
 /** The status, headers and body of a refusal: the client reads words of the catalogue, never `detail`. */

@@ -169,12 +169,6 @@ export class Metrics {
       this.#upstreamDuration.observe({ upstream }, upstreamSeconds)
   }
 
-  /** A refusal of bytes that never became a request. */
-  malformedRequest(status: number, code: string): void {
-    this.#requests.inc({ route: UNMATCHED, method: 'other', status: String(status), outcome: 'denied' })
-    this.#denials.inc({ route: UNMATCHED, code })
-  }
-
   connectionOpened(): void {
     this.#connections.inc()
   }

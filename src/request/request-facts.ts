@@ -56,7 +56,7 @@ export function readRequest(head: RequestHead, served: Served): Verdict<RequestF
   if (framing !== null) return new Denial('request_malformed', framing)
   const host = readHost(head, served)
   if (host instanceof Denial) return host
-  const target = readTarget(head, served)
+  const target = readTarget(head, served, host)
   if (target instanceof Denial) return target
   const mark = target.indexOf('?')
   const path = canonicalPath(mark === -1 ? target : target.slice(0, mark))
@@ -98,7 +98,7 @@ function servedHost(authority: string, served: Served): Verdict<string> {
 }
 
 /** The target in origin-form. Absolute-form must be accepted (RFC 9112 section 3.2.2), for served hosts only. */
-function readTarget(head: RequestHead, served: Served): Verdict<string> {
+function readTarget(head: RequestHead, served: Served, host: string): Verdict<string> {
   if (valuesOf(head.rawHeaders, 'via').some(value => value.includes(served.via)))
     return new Denial('request_malformed', 'a loop: the request passed here before (Via)')
   const target = head.url
@@ -110,6 +110,8 @@ function readTarget(head: RequestHead, served: Served): Verdict<string> {
     return new Denial('request_malformed', 'the target is neither a path nor an https URL')
   const [, authority, rest] = absolute as unknown as [string, string, string]
   if (!AUTHORITY.test(authority)) return new Denial('request_malformed', 'malformed authority in the target')
-  const host = servedHost(authority, served)
-  return host instanceof Denial ? host : rest
+  const named = servedHost(authority, served)
+  if (named instanceof Denial) return named
+  // The target's authority would win (RFC 9112 section 3.2.2), but the upstream reads Host.
+  return named === host ? rest : new Denial('request_malformed', 'Host and target name different hosts')
 }

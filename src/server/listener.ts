@@ -5,11 +5,13 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import type { Limits } from '../config/settings.js'
-import { DENIALS, Denial, type DenialCode } from '../decision/denials.js'
+import { Denial, type DenialCode } from '../decision/denials.js'
 import type { House } from '../gate/gate.js'
 import { handleRequest } from '../gate/handle-request.js'
 import { refuseRaw } from '../gate/refuse.js'
+import { tellMalformed } from '../gate/tell.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
+import { clientInteractionId } from '../request/interaction-id.js'
 import type { TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 
@@ -19,6 +21,15 @@ const HANDSHAKE_TIMEOUT_MS = 10_000
 /** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
 const REQUESTS_PER_CONNECTION = 100_000
 
+/** The request of a connection that arrived last. */
+interface Latest {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly interactionId: string
+  /** Why the rest of it could not be read. */
+  malformed: Denial | null
+}
+
 /** What the listener remembers of a connection. */
 interface Connection {
   readonly certificate: CertificateFacts | null
@@ -26,7 +37,7 @@ interface Connection {
   /** Requests being handled. */
   inFlight: number
   /** The one that arrived last. */
-  latest: { readonly request: IncomingMessage; readonly response: ServerResponse } | null
+  latest: Latest | null
 }
 
 /** A TCP connection, from before its handshake to its end. */
@@ -126,9 +137,11 @@ export function createListener(running: () => Running, house: House, limits: Lim
     upgrade: { socket: Duplex; head: Buffer } | null,
   ): Promise<void> {
     const connection = connections.get(request.socket)
+    const interactionId = clientInteractionId(request.rawHeaders) ?? randomUUID()
+    const latest: Latest = { request, response, interactionId, malformed: null }
     if (connection !== undefined) {
       connection.inFlight += 1
-      connection.latest = { request, response }
+      connection.latest = latest
     }
     // Read at once: the address is gone when the client is.
     const clientAddress = request.socket.remoteAddress ?? ''
@@ -139,7 +152,9 @@ export function createListener(running: () => Running, house: House, limits: Lim
       response,
       upgrade,
       clientAddress,
+      interactionId,
       certificate: connection?.certificate ?? null,
+      malformed: () => latest.malformed,
     })
     if (connection === undefined) return
     connection.inFlight -= 1
@@ -175,23 +190,14 @@ export function createListener(running: () => Running, house: House, limits: Lim
       return
     }
     const denial = new Denial(codeOf(error), error.code ?? error.message)
-    house.metrics.malformedRequest(DENIALS[denial.code].status, denial.code)
-    const interactionId = randomUUID()
-    const clientAddress = (socket as TLSSocket).remoteAddress ?? ''
-    house.log.info(
-      {
-        route: null,
-        status: DENIALS[denial.code].status,
-        outcome: 'denied',
-        code: denial.code,
-        detail: denial.detail,
-        clientAddress,
-        interactionId,
-      },
-      'request',
-    )
-    if (connection !== undefined && !isNext(connection)) socket.destroy()
-    else refuseRaw(socket, denial, interactionId, new Date(house.now() * 1000))
+    const { gate } = running()
+    const broken = connection === undefined ? null : brokenRequest(connection)
+    const interactionId = broken?.interactionId ?? randomUUID()
+    if (broken === null)
+      tellMalformed(gate, house, denial, (socket as TLSSocket).remoteAddress ?? '', interactionId)
+    else broken.malformed = denial
+    if (connection !== undefined && !canStillBeAnswered(connection, broken)) socket.destroy()
+    else refuseRaw(socket, denial, gate.errors, interactionId, new Date(house.now() * 1000))
   }
 
   return {
@@ -214,13 +220,14 @@ export function createListener(running: () => Running, house: House, limits: Lim
   }
 }
 
-/**
- * Whether a status line written now would be read as the answer to the malformed bytes: nothing else is being answered,
- * or the bytes are the body of the one request whose answer has not begun.
- */
-function isNext({ inFlight, latest }: Connection): boolean {
-  if (inFlight === 0 || latest === null) return true
-  return inFlight === 1 && !latest.request.complete && !latest.response.headersSent
+/** The request whose body the malformed bytes are; null when they follow a whole one. */
+function brokenRequest({ inFlight, latest }: Connection): Latest | null {
+  return inFlight > 0 && latest !== null && !latest.request.complete ? latest : null
+}
+
+/** Not once an answer has begun, or while another is due: a status line now would be read as part of that. */
+function canStillBeAnswered({ inFlight }: Connection, broken: Latest | null): boolean {
+  return inFlight === 0 || (inFlight === 1 && broken !== null && !broken.response.headersSent)
 }
 
 /** Both ends of a connection: the same for a TCP socket and the TLS socket upon it. */

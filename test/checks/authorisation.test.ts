@@ -205,7 +205,12 @@ t.test('a parameter that the match lacks equals nothing', async t => {
 t.test('claims are compared with the certificate and the client', async t => {
   const uri: Operand = { from: 'certificate', field: 'uri' }
   const ask = (claim: string, operand: Operand, certificate: Circumstances['certificate'] = CERTIFICATE) =>
-    codeOf({ claims: { fdxConsentId: claim }, rule: { claims: [equals(operand)] }, certificate })
+    codeOf({
+      claims: { fdxConsentId: claim },
+      rule: { claims: [equals(operand)] },
+      certificate,
+      route: { mtls: false },
+    })
   t.equal(ask('spiffe://bank/client-a', uri), 'granted')
   t.equal(ask('spiffe://bank/client-b', uri), 'claim_mismatch')
   t.equal(ask('spiffe://bank/client-a', uri, null), 'claim_mismatch')

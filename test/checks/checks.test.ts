@@ -81,6 +81,7 @@ interface Circumstances {
   readonly rules?: Partial<IssuerRules>
   readonly rule?: Partial<TokenRule>
   readonly certificate?: Verdict<CertificateFacts> | null
+  readonly route?: Partial<Route>
   readonly now?: number
 }
 
@@ -90,6 +91,7 @@ function judge({
   rules = {},
   rule = {},
   certificate = CERTIFICATE,
+  route: changes = {},
   now = NOW,
 }: Circumstances): string {
   const given: Record<string, unknown> = { ...GOOD_CLAIMS, ...claims }
@@ -99,7 +101,7 @@ function judge({
     method: 'GET',
     template: '/a',
     api: 'test',
-    mtls: true,
+    mtls: false,
     certificates: null,
     token: { ...RULE, ...rule },
     upstream: 'provider',
@@ -110,6 +112,7 @@ function judge({
     headers: 'tolerant',
     metadataPath: null,
     metadata: null,
+    ...changes,
   }
   const verdict = authorise({
     request: { method: 'GET', target: '/a', path: '/a', query: '', host: 'h', headers: [] },
@@ -227,6 +230,12 @@ t.test('what the rules tolerate is granted', async t => {
     ],
   ]
   for (const [name, circumstances] of cases) t.equal(judge(circumstances), 'granted', name)
+})
+
+t.test('a route with mtls is never granted without a certificate that counts, token or not', async t => {
+  for (const certificate of [null, new Denial('certificate_revoked', '')])
+    for (const token of [null, RULE])
+      t.match(judge({ certificate, route: { mtls: true, token } }), /^certificate_(?:missing|revoked)$/)
 })
 
 t.test('a binding that is there is enforced also where none is required', async t => {

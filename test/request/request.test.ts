@@ -153,6 +153,11 @@ t.test('a request with two readings is refused', async t => {
     ['another Host', { rawHeaders: ['Host', 'evil.example'] }, 'host_unknown'],
     ['another port', { rawHeaders: ['Host', 'api.bank.example:8443'] }, 'host_unknown'],
     ['another authority in the target', { url: 'https://evil.example/a' }, 'host_unknown'],
+    [
+      'another served host in the target than in Host',
+      { url: 'https://localhost:8443/a' },
+      'request_malformed',
+    ],
     ['a plain http target', { url: 'http://api.bank.example/a' }, 'request_malformed'],
     ['user information in the target', { url: 'https://x@api.bank.example/a' }, 'request_malformed'],
     ['an asterisk', { method: 'OPTIONS', url: '*' }, 'request_malformed'],
