@@ -41,7 +41,7 @@ export function refuse(
   else response.end(content)
 }
 
-/** Writes a refusal to a connection whose bytes never became a request, and ends it. */
+/** Writes a refusal to a connection whose bytes never became a request; the caller sees to it that it ends. */
 export function refuseRaw(
   socket: Duplex,
   denial: Denial,
@@ -59,8 +59,6 @@ export function refuseRaw(
     body,
   ]
   socket.end(lines.join('\r\n'))
-  // A client that does not close would keep what its request holds, an upstream connection perhaps.
-  setTimeout(() => socket.destroy(), LINGER_MS).unref()
 }
 
 /** The status, headers and body of a refusal: the client reads words of the catalogue, never `detail`. */

@@ -1,5 +1,5 @@
 import { Denial } from '../decision/denials.js'
-import { canonicalPath } from '../request/canonical-path.js'
+import { canonicalPath, plainSpelling } from '../request/canonical-path.js'
 
 export type Segment =
   | { readonly kind: 'literal'; readonly text: string }
@@ -47,6 +47,9 @@ export function parseTemplate(template: string): readonly Segment[] | TemplatePr
       `no request can match "${template}": ${example.detail}`,
       'write the path as clients send it, without empty segments, dots, ";" or needless escapes',
     )
+  const plain = plainSpelling(template)
+  if (plain !== template)
+    return new TemplateProblem(`"${template}" has another, plain spelling`, `write ${plain}`)
   return segments
 }
 
@@ -69,6 +72,6 @@ function parseSegment(text: string, isLast: boolean): Segment | TemplateProblem 
 }
 
 /** A path that the template matches. */
-export function exampleOf(segments: readonly Segment[]): string {
+function exampleOf(segments: readonly Segment[]): string {
   return segments.map(segment => `/${segment.kind === 'literal' ? segment.text : segment.name}`).join('')
 }

@@ -1,4 +1,5 @@
 import { Denial, type Verdict } from '../decision/denials.js'
+import { plainSpelling } from '../request/canonical-path.js'
 import { parseTemplate, type Segment, TemplateProblem } from './path-template.js'
 import type { Route } from './policy.js'
 
@@ -73,6 +74,8 @@ export class RouteIndex {
     if (texts.length > MAX_SEGMENTS) return new Denial('route_unknown', `more than ${MAX_SEGMENTS} segments`)
     const root = this.#roots.get(method)
     const leaf = root === undefined ? null : find(root, texts, 0)
+    if (path.includes('%') && root !== undefined && find(root, texts.map(plainSpelling), 0) !== leaf)
+      return new Denial('path_ambiguous', 'the route depends on whether percent-encoding is undone')
     if (leaf !== null) return { route: leaf.route, parameters: parametersOf(leaf.segments, texts) }
     const allowed = [...this.#roots]
       .filter(([, other]) => find(other, texts, 0) !== null)

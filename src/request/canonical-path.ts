@@ -24,6 +24,17 @@ export function canonicalPath(path: string): Verdict<string> {
   return escapesAreNeeded(path) ?? path
 }
 
+/**
+ * The spelling that an upstream arrives at when it undoes what percent-encoding RFC 3986 lets a path do without
+ * (`%3A` is `:`) and writes the rest with capitals. For a canonical path or a part of it.
+ */
+export function plainSpelling(path: string): string {
+  return path.replace(/%[0-9A-Fa-f]{2}/g, code => {
+    const character = String.fromCharCode(Number.parseInt(code.slice(1), 16))
+    return /[!$&'()*+,=:@]/.test(character) ? character : code.toUpperCase()
+  })
+}
+
 /** Each escape must stand for something that could not be written plainly, and mean the same after every decoding. */
 function escapesAreNeeded(path: string): Denial | null {
   for (let at = path.indexOf('%'); at !== -1; at = path.indexOf('%', at + 3)) {

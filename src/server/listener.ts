@@ -4,41 +4,23 @@ import { createServer, type Server } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
+import { judgeCertificate } from '../checks/certificate.js'
 import type { Limits } from '../config/settings.js'
 import { Denial, type DenialCode } from '../decision/denials.js'
 import type { House } from '../gate/gate.js'
 import { handleRequest } from '../gate/handle-request.js'
 import { refuseRaw } from '../gate/refuse.js'
 import { tellMalformed } from '../gate/tell.js'
-import type { CertificateFacts } from '../request/certificate-facts.js'
 import { clientInteractionId } from '../request/interaction-id.js'
 import type { TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
+import { type Arrived, Connection } from './connection.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
 const TIMEOUT_CHECK_MS = 1000
 const HANDSHAKE_TIMEOUT_MS = 10_000
 /** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
 const REQUESTS_PER_CONNECTION = 100_000
-
-/** The request of a connection that arrived last. */
-interface Latest {
-  readonly request: IncomingMessage
-  readonly response: ServerResponse
-  readonly interactionId: string
-  /** Why the rest of it could not be read. */
-  malformed: Denial | null
-}
-
-/** What the listener remembers of a connection. */
-interface Connection {
-  readonly certificate: CertificateFacts | null
-  readonly trustId: string
-  /** Requests being handled. */
-  inFlight: number
-  /** The one that arrived last. */
-  latest: Latest | null
-}
 
 /** A TCP connection, from before its handshake to its end. */
 interface Accepted {
@@ -105,12 +87,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
       socket.destroy() // the client is gone, and its address with it
       return
     }
-    connections.set(socket, {
-      certificate: bundle.readPeer(socket),
-      trustId: bundle.trust.id,
-      inFlight: 0,
-      latest: null,
-    })
+    connections.set(socket, new Connection(socket, bundle.readPeer(socket), bundle.trust.id))
     house.metrics.connectionOpened()
     socket.once('close', () => {
       connections.delete(socket)
@@ -120,8 +97,8 @@ export function createListener(running: () => Running, house: House, limits: Lim
   server.on('request', (request, response) => void serve(request, response, null))
   server.on('checkContinue', (request, response) => void serve(request, response, null))
   server.on('checkExpectation', (request, response) => void serve(request, response, null))
-  server.on('upgrade', (request, socket, head) => void serveDetached(request, socket, head, true))
-  server.on('connect', (request, socket, head) => void serveDetached(request, socket, head, false))
+  server.on('upgrade', (request, socket, head) => serveDetached(request, socket, head, true))
+  server.on('connect', (request, socket, head) => serveDetached(request, socket, head, false))
   server.on('clientError', (error, socket) => refuseMalformed(error, socket))
   server.on('tlsClientError', (error: NodeJS.ErrnoException, socket) => {
     house.log.debug(
@@ -131,56 +108,45 @@ export function createListener(running: () => Running, house: House, limits: Lim
     socket.destroy()
   })
 
-  async function serve(
+  function serve(
     request: IncomingMessage,
     response: ServerResponse,
     upgrade: { socket: Duplex; head: Buffer } | null,
   ): Promise<void> {
     const connection = connections.get(request.socket)
-    const interactionId = clientInteractionId(request.rawHeaders) ?? randomUUID()
-    const latest: Latest = { request, response, interactionId, malformed: null }
-    if (connection !== undefined) {
-      connection.inFlight += 1
-      connection.latest = latest
-    }
+    // Every TLS socket is known until it is closed.
+    if (connection === undefined) return Promise.resolve(void request.socket.destroy())
+    connection.upgraded ||= upgrade !== null
     // Read at once: the address is gone when the client is.
     const clientAddress = request.socket.remoteAddress ?? ''
-    const { gate } = running()
+    const interactionId = clientInteractionId(request.rawHeaders) ?? randomUUID()
+    const arrived: Arrived = { request, response, interactionId, malformed: null }
     response.on('error', () => {}) // the client left; handleRequest notices by itself
-    await handleRequest(gate, house, {
-      request,
-      response,
-      upgrade,
-      clientAddress,
-      interactionId,
-      certificate: connection?.certificate ?? null,
-      malformed: () => latest.malformed,
+    return connection.inTurn(arrived, async () => {
+      const { certificate } = connection
+      const malformed = () => arrived.malformed
+      const arrival = { request, response, upgrade, clientAddress, interactionId, certificate, malformed }
+      if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
+      await handleRequest(running().gate, house, arrival)
+      if (connection.pending === 1 && isStale(connection)) endAfterAnswer(connection, response)
     })
-    if (connection === undefined) return
-    connection.inFlight -= 1
-    if (connection.inFlight === 0 && isStale(connection)) endAfterAnswer(request.socket, response)
   }
 
-  /** Requests for which node:http gives up the connection: the refusal goes through a response of our own. */
-  async function serveDetached(
-    request: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    upgrades: boolean,
-  ): Promise<void> {
+  /** Requests for which node:http gives up the connection: a refusal goes through a response of our own. */
+  function serveDetached(request: IncomingMessage, socket: Duplex, head: Buffer, upgrades: boolean): void {
     socket.on('error', () => socket.destroy())
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
-    response.assignSocket(socket as TLSSocket)
-    response.on('finish', () => {
-      response.detachSocket(socket as TLSSocket)
-      socket.end()
-    })
-    await serve(request, response, upgrades ? { socket, head } : null)
+    void serve(request, response, upgrades ? { socket, head } : null)
   }
 
   function isStale(connection: Connection): boolean {
     return connection.trustId !== running().bundle.trust.id || house.isDraining()
+  }
+
+  /** A tunnel is judged by nobody once it is open; a change of trust is the moment to look again. */
+  function isTrusted({ certificate }: Connection): boolean {
+    return certificate === null || judgeCertificate(certificate, running().gate.trust, house.now()) === null
   }
 
   function refuseMalformed(error: NodeJS.ErrnoException, socket: Duplex): void {
@@ -196,8 +162,12 @@ export function createListener(running: () => Running, house: House, limits: Lim
     if (broken === null)
       tellMalformed(gate, house, denial, (socket as TLSSocket).remoteAddress ?? '', interactionId)
     else broken.malformed = denial
-    if (connection !== undefined && !canStillBeAnswered(connection, broken)) socket.destroy()
-    else refuseRaw(socket, denial, gate.errors, interactionId, new Date(house.now() * 1000))
+    if (connection === undefined || !canStillBeAnswered(connection, broken)) {
+      socket.destroy()
+      return
+    }
+    refuseRaw(socket, denial, gate.errors, interactionId, new Date(house.now() * 1000))
+    connection.end()
   }
 
   return {
@@ -205,11 +175,14 @@ export function createListener(running: () => Running, house: House, limits: Lim
     listen: (host, port) => listen(server, host, port),
     trustChanged: () => {
       server.setSecureContext(running().tls.options)
-      endIdle(connections, connection => isStale(connection))
+      for (const connection of connections.values()) {
+        if (connection.pending === 0 && isStale(connection)) connection.end()
+        if (connection.upgraded && !isTrusted(connection)) connection.socket.destroy()
+      }
     },
     stopAccepting: () => {
       server.close()
-      endIdle(connections, () => true)
+      for (const connection of connections.values()) if (connection.pending === 0) connection.end()
     },
     connections: () => connections.size,
     destroy: () => {
@@ -221,13 +194,23 @@ export function createListener(running: () => Running, house: House, limits: Lim
 }
 
 /** The request whose body the malformed bytes are; null when they follow a whole one. */
-function brokenRequest({ inFlight, latest }: Connection): Latest | null {
-  return inFlight > 0 && latest !== null && !latest.request.complete ? latest : null
+function brokenRequest({ pending, latest }: Connection): Arrived | null {
+  return pending > 0 && latest !== null && !latest.request.complete ? latest : null
 }
 
 /** Not once an answer has begun, or while another is due: a status line now would be read as part of that. */
-function canStillBeAnswered({ inFlight }: Connection, broken: Latest | null): boolean {
-  return inFlight === 0 || (inFlight === 1 && broken !== null && !broken.response.headersSent)
+function canStillBeAnswered({ pending }: Connection, broken: Arrived | null): boolean {
+  return pending === 0 || (pending === 1 && broken !== null && !broken.response.headersSent)
+}
+
+/** Gives the connection that node:http has let go to a response, which ends it. */
+function attach(response: ServerResponse, connection: Connection): void {
+  const { socket } = connection
+  response.assignSocket(socket)
+  response.on('finish', () => {
+    response.detachSocket(socket)
+    connection.end()
+  })
 }
 
 /** Both ends of a connection: the same for a TCP socket and the TLS socket upon it. */
@@ -246,17 +229,9 @@ function codeOf(error: NodeJS.ErrnoException): DenialCode {
   }
 }
 
-function endIdle(
-  connections: ReadonlyMap<Duplex, Connection>,
-  which: (connection: Connection) => boolean,
-): void {
-  for (const [socket, connection] of connections)
-    if (connection.inFlight === 0 && which(connection)) socket.end()
-}
-
-function endAfterAnswer(socket: Duplex, response: ServerResponse): void {
-  if (response.writableFinished) socket.end()
-  else response.once('finish', () => socket.end())
+function endAfterAnswer(connection: Connection, response: ServerResponse): void {
+  if (response.writableFinished) connection.end()
+  else response.once('finish', () => connection.end())
 }
 
 function listen(server: Server, host: string, port: number): Promise<void> {

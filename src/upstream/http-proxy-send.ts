@@ -96,7 +96,12 @@ function groupedByName(headers: RawHeaders): Record<string, string | string[]> {
     const value = headers[i + 1] as string
     const lower = name.toLowerCase()
     const known = nameOf.get(lower)
-    if (known !== undefined) grouped[known] = [grouped[known] as string | string[], value].flat()
+    // Appended in place: a client can repeat a field thousands of times in one header.
+    if (known !== undefined) {
+      const before = grouped[known] as string | string[]
+      if (Array.isArray(before)) before.push(value)
+      else grouped[known] = [before, value]
+    }
     // Assigning to `__proto__` sets no property; the field is no loss.
     else if (lower !== '__proto__') {
       nameOf.set(lower, name)

@@ -1,0 +1,89 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { TLSSocket } from 'node:tls'
+import type { Denial } from '../decision/denials.js'
+import type { CertificateFacts } from '../request/certificate-facts.js'
+
+/** A client that neither reads nor closes keeps a connection that we have ended for so many milliseconds. */
+const LINGER_MS = 2000
+/** Requests of one connection at a time, the one being handled included. Only clients that pipeline have several. */
+const MOST_PIPELINED = 32
+
+/** A request that has arrived on a connection. */
+export interface Arrived {
+  readonly request: IncomingMessage
+  readonly response: ServerResponse
+  readonly interactionId: string
+  /** Why the rest of it could not be read. */
+  malformed: Denial | null
+}
+
+/** One TLS connection: who is at the other end, and whose turn it is. */
+export class Connection {
+  readonly socket: TLSSocket
+  readonly certificate: CertificateFacts | null
+  /** Of the bundle by which the handshake was judged. */
+  readonly trustId: string
+  /** It was upgraded, or is about to be: no further request will be judged on it. */
+  upgraded = false
+  /** The request that arrived last. */
+  latest: Arrived | null = null
+  /** Requests that are being handled or wait for their turn. */
+  pending = 0
+  #turn: Promise<void> = Promise.resolve()
+  #release: () => void = () => {}
+  #ended = false
+
+  constructor(socket: TLSSocket, certificate: CertificateFacts | null, trustId: string) {
+    this.socket = socket
+    this.certificate = certificate
+    this.trustId = trustId
+    // node:http tells a response that its connection closed only when it has been its turn to be written.
+    socket.once('close', () => this.#release())
+  }
+
+  /** Nothing that arrives can be answered any more, so nothing may be done (RFC 9112 section 9.6). */
+  get isOver(): boolean {
+    return this.#ended || this.socket.destroyed || this.socket.writableEnded
+  }
+
+  /**
+   * Handles one request after the other: one that is pipelined behind a refusal that closes must not be carried out,
+   * and a crowd of them must not take the places of everybody else. Resolves when the answer is off the connection.
+   */
+  async inTurn(arrived: Arrived, handle: () => Promise<void>): Promise<void> {
+    this.latest = arrived
+    this.pending += 1
+    if (this.pending > MOST_PIPELINED) this.socket.destroy()
+    const before = this.#turn
+    this.#turn = this.#after(before, arrived, handle)
+    await this.#turn
+    this.pending -= 1
+  }
+
+  async #after(before: Promise<void>, arrived: Arrived, handle: () => Promise<void>): Promise<void> {
+    if (this.pending > 1) await before
+    if (this.isOver) {
+      arrived.request.resume()
+      return
+    }
+    const off = new Promise<void>(resolve => {
+      this.#release = resolve
+      arrived.response.once('close', resolve)
+    })
+    await handle()
+    await off
+  }
+
+  /**
+   * Ends the connection and sees to it that it ends: node:http forgets a connection that it was told to end, and what
+   * still comes is thrown away.
+   */
+  end(): void {
+    this.#ended = true
+    if (this.socket.destroyed) return
+    this.socket.end()
+    this.socket.resume()
+    const timer = setTimeout(() => this.socket.destroy(), LINGER_MS)
+    this.socket.once('close', () => clearTimeout(timer))
+  }
+}
