@@ -13,7 +13,7 @@ import { readEndpointTable, scopesOf } from './endpoint-table.js'
 import { parseListenAddress } from './listen-address.js'
 import { projectRoot } from './project-root.js'
 import { registeredClients } from './registered-clients.js'
-import { consentId, customerId, dataProvider } from './sample-names.js'
+import { consentId, customerId, dataProvider, opaqueAudience, posternClient } from './sample-names.js'
 
 /** Seconds. The policy allows 15 minutes at most. */
 const tokenLifetime = 10 * 60
@@ -24,7 +24,11 @@ const issuer = process.env.DEMO_ISSUER ?? 'https://localhost:9443'
 const listen = parseListenAddress(process.env.DEMO_LISTEN ?? '127.0.0.1:9443')
 const certificates = process.env.DEMO_CERTS ?? join(projectRoot, 'certs')
 const audience = process.env.DEMO_AUDIENCE ?? 'https://localhost:8443'
-const dataProviderKey = process.env.DEMO_DATA_PROVIDER_KEY
+
+function keyFromEnvironment(name: string): object | undefined {
+  const text = process.env[name]
+  return text ? (JSON.parse(text) as object) : undefined
+}
 
 /** Keys live as long as the process: a restart is a key rotation, which the sidecar has to follow anyway. */
 function signingKeys(): JWK[] {
@@ -37,10 +41,11 @@ function signingKeys(): JWK[] {
 }
 
 const configuration: Configuration = {
-  clients: registeredClients(
-    certificates,
-    dataProviderKey ? (JSON.parse(dataProviderKey) as object) : undefined,
-  ),
+  clients: registeredClients(certificates, {
+    dataProvider: keyFromEnvironment('DEMO_DATA_PROVIDER_KEY'),
+    dpopRecipient: keyFromEnvironment('DEMO_DPOP_RECIPIENT_KEY'),
+    postern: keyFromEnvironment('DEMO_POSTERN_KEY'),
+  }),
   // FAPI 1.0 Advanced section 8.6 allows PS256 and ES256 only; the library's own default for ID tokens is RS256.
   clientDefaults: { id_token_signed_response_alg: 'ES256' },
   clientAuthMethods: ['tls_client_auth', 'private_key_jwt'],
@@ -52,6 +57,9 @@ const configuration: Configuration = {
     devInteractions: { enabled: false },
     rpInitiatedLogout: { enabled: false },
     clientCredentials: { enabled: true },
+    dPoP: { enabled: true },
+    introspection: { enabled: true, allowedPolicy: (_ctx, client) => client.clientId === posternClient },
+    revocation: { enabled: true, allowedPolicy: (_ctx, client, token) => client.clientId === token.clientId },
     mTLS: {
       enabled: true,
       tlsClientAuth: true,
@@ -68,15 +76,19 @@ const configuration: Configuration = {
       enabled: true,
       defaultResource: () => audience,
       getResourceServerInfo: async (_ctx, resource, client) => {
-        if (resource !== audience) {
+        if (resource !== audience && resource !== opaqueAudience) {
           const { errors } = await import('oidc-provider')
           throw new errors.InvalidTarget()
         }
-        return {
+        const common = {
           scope: scopesOf(readEndpointTable()).join(' '),
-          audience,
-          accessTokenFormat: 'jwt',
+          audience: resource,
           accessTokenTTL: tokenLifetime,
+        }
+        if (resource === opaqueAudience) return { ...common, accessTokenFormat: 'opaque' }
+        return {
+          ...common,
+          accessTokenFormat: 'jwt',
           // One algorithm per kind of client, so that the demo shows both that the policy allows.
           jwt: { sign: { alg: client.clientId === dataProvider ? 'PS256' : 'ES256' } },
         }

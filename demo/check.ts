@@ -1,19 +1,23 @@
-/** `npm run demo:check`: every row of api-security.md through a running sidecar, in every situation of a client. */
+/** `npm run demo:check`: every row of api-security.md in every situation of a client, and the clients of further.yaml. */
 import { parseArgs } from 'node:util'
 import { fetch } from 'undici'
 import { describeDeath } from './child-process.js'
-import { addressesFromEnvironment, freeAddresses } from './demo-addresses.js'
+import { addressesFromEnvironment, freeAddresses, furtherFromEnvironment } from './demo-addresses.js'
 import { readEndpointTable, scopesOf } from './endpoint-table.js'
-import { failureDetails, resultTable } from './result-table.js'
+import { failureDetails, furtherTable, resultTable } from './result-table.js'
 import { type Demo, runDemo } from './run-demo.js'
+import { type Delivery, seenRequests } from './send-request.js'
 import { attemptsOf } from './situations.js'
-import { type Result, seenRequests, walkEndpoints } from './walk-endpoints.js'
+import { walkEndpoints } from './walk-endpoints.js'
+import { walkFurther } from './walk-further.js'
 
 const usage = `Usage: npm run demo:check [-- --fixed-ports]
 
-Starts the demo, walks every row of demo/api-security.md and ends with "N passed, N failed".
+Starts the demo, walks every row of demo/api-security.md and the clients of
+demo/further.yaml, and ends with "N passed, N failed".
 It takes free ports, so that it can run beside a running demo; with --fixed-ports it takes
-those of POSTERN_LISTEN, POSTERN_ADMIN_LISTEN, POSTERN_ISSUER and POSTERN_UPSTREAM.`
+those of POSTERN_LISTEN, POSTERN_ADMIN_LISTEN, POSTERN_ISSUER, POSTERN_UPSTREAM,
+POSTERN_FURTHER_LISTEN and POSTERN_FURTHER_ADMIN_LISTEN.`
 
 function showProgress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\x1b[2K${text}`)
@@ -37,9 +41,11 @@ async function pathsOutsideTheTable(demo: Demo): Promise<string[]> {
 }
 
 /** Counts what came without any request of ours: the data provider must have seen nothing else. */
-async function strangersUpstream(demo: Demo, results: readonly Result[]): Promise<string[]> {
+async function strangersUpstream(demo: Demo, results: readonly Delivery[]): Promise<string[]> {
   const ours = new Set(results.map(({ interactionId }) => interactionId))
-  const strangers = (await seenRequests(demo)).filter(({ interactionId = '' }) => !ours.has(interactionId))
+  const strangers = (await seenRequests(demo.addresses.upstream)).filter(
+    ({ interactionId = '' }) => !ours.has(interactionId),
+  )
   return strangers.map(({ method, path }) => `the data provider saw ${method} ${path}, which no row allowed`)
 }
 
@@ -47,10 +53,13 @@ async function check(demo: Demo): Promise<boolean> {
   const rows = readEndpointTable()
   const scopes = scopesOf(rows)
   const attempts = rows.flatMap(row => attemptsOf(row, scopes))
-  const results = await walkEndpoints(demo, attempts, done =>
+  const rowResults = await walkEndpoints(demo, attempts, done =>
     showProgress(`${done} of ${attempts.length} requests`),
   )
   const outside = await pathsOutsideTheTable(demo)
+  const { further } = demo.addresses
+  const furtherResults = further ? await walkFurther(demo, further, showProgress) : []
+  const results = [...rowResults, ...furtherResults]
   const strangers = await strangersUpstream(demo, results)
   showProgress('')
 
@@ -59,8 +68,7 @@ async function check(demo: Demo): Promise<boolean> {
     { what: `no row names ${unnamedPaths.join(', ')}: 404`, complaints: outside },
     { what: 'the data provider saw nothing but what the rows allow', complaints: strangers },
   ]
-  console.log(resultTable(results))
-  console.log()
+  console.log(`${resultTable(rowResults)}\n\n${furtherTable(furtherResults)}\n`)
   for (const { what, complaints } of others) {
     console.log([`${complaints.length === 0 ? '✓' : '✗'} ${what}`, ...complaints].join('\n    '))
   }
@@ -82,7 +90,9 @@ async function run(fixedPorts: boolean): Promise<boolean> {
     process.once(signal, () => stop.abort(new Error(`stopped by ${signal}`)))
   }
 
-  const addresses = fixedPorts ? addressesFromEnvironment(process.env) : await freeAddresses()
+  const addresses = fixedPorts
+    ? { ...addressesFromEnvironment(process.env), further: furtherFromEnvironment(process.env) }
+    : await freeAddresses()
   const demo = await runDemo({ addresses, progress: showProgress, abandon: stop.signal })
   const died = demo.died.then(({ child, how }) => {
     throw new Error(describeDeath(child, how))

@@ -1,4 +1,4 @@
-/** Where the three processes of the demo are found, from the same environment variables that policies.yaml reads. */
+/** Where the processes of the demo are found, from the same environment variables that policies.yaml reads. */
 import { freePorts, parseListenAddress, portIsTaken } from './listen-address.js'
 
 export type DemoAddresses = {
@@ -10,7 +10,11 @@ export type DemoAddresses = {
   readonly issuer: string
   /** Base URL of the data provider. */
   readonly upstream: string
+  /** The second sidecar, with further.yaml; absent where nobody wants it. */
+  readonly further?: FurtherAddresses
 }
+
+export type FurtherAddresses = Pick<DemoAddresses, 'listen' | 'publicUrl' | 'admin'>
 
 export function addressesFromEnvironment(environment: NodeJS.ProcessEnv): DemoAddresses {
   const listen = environment.POSTERN_LISTEN ?? '127.0.0.1:8443'
@@ -23,15 +27,31 @@ export function addressesFromEnvironment(environment: NodeJS.ProcessEnv): DemoAd
   }
 }
 
+/** The second sidecar has variables of its own. */
+export function furtherFromEnvironment(environment: NodeJS.ProcessEnv): FurtherAddresses {
+  const listen = environment.POSTERN_FURTHER_LISTEN ?? '127.0.0.1:8444'
+  return {
+    listen,
+    publicUrl:
+      environment.POSTERN_FURTHER_PUBLIC_URL ?? `https://localhost:${parseListenAddress(listen).port}`,
+    admin: environment.POSTERN_FURTHER_ADMIN_LISTEN ?? '127.0.0.1:9465',
+  }
+}
+
 /** Free ports for everything, so that a check can run beside a running demo. */
 export async function freeAddresses(): Promise<DemoAddresses> {
-  const [listen, admin, issuer, upstream] = await freePorts(4)
+  const [listen, admin, issuer, upstream, furtherListen, furtherAdmin] = await freePorts(6)
   return {
     listen: `127.0.0.1:${listen}`,
     publicUrl: `https://localhost:${listen}`,
     admin: `127.0.0.1:${admin}`,
     issuer: `https://localhost:${issuer}`,
     upstream: `http://127.0.0.1:${upstream}`,
+    further: {
+      listen: `127.0.0.1:${furtherListen}`,
+      publicUrl: `https://localhost:${furtherListen}`,
+      admin: `127.0.0.1:${furtherAdmin}`,
+    },
   }
 }
 
@@ -63,6 +83,20 @@ export async function refuseTakenPorts(addresses: DemoAddresses): Promise<void> 
       address: { host: new URL(addresses.upstream).hostname, port: portOf(addresses.upstream) },
       change: 'POSTERN_UPSTREAM=http://127.0.0.1:18080',
     },
+    ...(addresses.further
+      ? [
+          {
+            who: 'further sidecar',
+            address: parseListenAddress(addresses.further.listen),
+            change: 'POSTERN_FURTHER_LISTEN=127.0.0.1:18444',
+          },
+          {
+            who: 'admin listener of the further sidecar',
+            address: parseListenAddress(addresses.further.admin),
+            change: 'POSTERN_FURTHER_ADMIN_LISTEN=127.0.0.1:19465',
+          },
+        ]
+      : []),
   ]
   const taken: string[] = []
   for (const { who, address, change } of wanted) {

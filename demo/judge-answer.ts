@@ -36,18 +36,13 @@ function complaintsAboutSuccess({ status }: Answer): string[] {
 
 function complaintsAboutDenial(
   { status, headers, body }: Answer,
-  expected: Expectation & { outcome: 'denied' },
+  expected: Exclude<Expectation, { outcome: 'allowed' }>,
 ): string[] {
   const complaints: string[] = []
   if (status !== expected.status) complaints.push(`status ${status}, expected ${expected.status}`)
-
-  const challenge = headers.get('www-authenticate') ?? ''
-  const error = /\berror="([^"]*)"/.exec(challenge)?.[1]
-  if (!/^Bearer\b/i.test(challenge))
-    complaints.push(`WWW-Authenticate is "${challenge}", expected a Bearer challenge`)
-  if (error !== expected.error) {
-    complaints.push(`error in WWW-Authenticate is ${error ?? 'absent'}, expected ${expected.error ?? 'none'}`)
-  }
+  const challenges = headers.get('www-authenticate')
+  if (expected.outcome === 'denied') complaints.push(...complaintsAboutChallenges(challenges ?? '', expected))
+  else if (challenges !== null) complaints.push(`WWW-Authenticate is "${challenges}", expected none`)
 
   if (!isErrorEntity(body)) complaints.push('the body is not JSON with "code" and "message"')
   const type = headers.get('content-type') ?? ''
@@ -56,6 +51,20 @@ function complaintsAboutDenial(
   const caching = headers.get('cache-control') ?? ''
   if (!/\bno-store\b/i.test(caching)) complaints.push(`Cache-Control is "${caching}", expected no-store`)
   return complaints
+}
+
+/** Of several challenges, in any order and fields, the one with the scheme that was tried says the error. */
+function complaintsAboutChallenges(
+  challenges: string,
+  { scheme = 'Bearer', error: expected }: Expectation & { outcome: 'denied' },
+): string[] {
+  const challenge = challenges
+    .split(/(?:^|,)\s*(?=(?:Bearer|DPoP)\b)/i)
+    .find(text => text.toLowerCase().startsWith(scheme.toLowerCase()))
+  if (challenge === undefined) return [`WWW-Authenticate is "${challenges}", expected a ${scheme} challenge`]
+  const error = /\berror="([^"]*)"/.exec(challenge)?.[1]
+  if (error === expected) return []
+  return [`error in WWW-Authenticate is ${error ?? 'absent'}, expected ${expected ?? 'none'}`]
 }
 
 function isErrorEntity(body: string): boolean {

@@ -1,6 +1,5 @@
-/** Starts the authorization server, the data provider and the sidecar, each as its own process, and stops them. */
+/** Starts the authorization server, the data provider and one sidecar or two, each as its own process, and stops them. */
 import { execFile } from 'node:child_process'
-import { webcrypto } from 'node:crypto'
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
@@ -10,6 +9,8 @@ import { type ClientIdentities, closeIdentities, readClientIdentities } from './
 import { type DemoAddresses, portOf, refuseTakenPorts } from './demo-addresses.js'
 import { acceptsConnections, parseListenAddress } from './listen-address.js'
 import { projectRoot } from './project-root.js'
+import { dataProvider, dpopRecipient } from './sample-names.js'
+import { makeSigningKey, signingKeyInFile } from './signing-keys.js'
 import { createTokenClient, type TokenClient } from './tokens.js'
 
 /** The resource indicator of the API. It stays the same on whatever port the sidecar listens: policies.yaml names it. */
@@ -21,6 +22,8 @@ export type Demo = {
   readonly tokens: TokenClient
   /** Settles when one of the processes ends without having been asked to. */
   readonly died: Promise<{ child: Child; how: string }>
+  /** For good: what the sidecars do without it. */
+  stopAuthorizationServer(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -37,6 +40,8 @@ export type DemoOptions = {
 /** Milliseconds for one process to start on a slow and busy machine. */
 const startDeadline = 20_000
 const certificates = join(projectRoot, 'certs')
+/** The name that further.yaml has for it. */
+const introspectionKeyFile = join(projectRoot, 'build/demo/introspection.key')
 const sidecarProgram = join(projectRoot, 'dist/main.js')
 
 export async function runDemo(options: DemoOptions): Promise<Demo> {
@@ -45,13 +50,11 @@ export async function runDemo(options: DemoOptions): Promise<Demo> {
   await makeCertificatesOnce(progress)
   if (logs) mkdirSync(logs, { recursive: true })
 
-  const dataProviderKeys = await webcrypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, false, [
-    'sign',
-    'verify',
-  ])
-  const { kty, crv, x, y } = await webcrypto.subtle.exportKey('jwk', dataProviderKeys.publicKey)
+  const dataProviderKey = await makeSigningKey()
+  const dpopRecipientKey = await makeSigningKey()
   const identities = readClientIdentities(certificates)
   const children: Child[] = []
+  const dismissed = new Set<Child>()
   const start = (name: string, script: string[], environment: Record<string, string>) => {
     const logFile = logs && join(logs, `${name.replaceAll(' ', '-')}.log`)
     const child = startChild({ name, script, environment, folder: projectRoot, ...(logFile && { logFile }) })
@@ -64,9 +67,10 @@ export async function runDemo(options: DemoOptions): Promise<Demo> {
     await closeIdentities(identities)
   }
 
+  let authorizationServer: Child
   try {
     progress('starting the authorization server and the data provider')
-    const authorizationServer = start(
+    authorizationServer = start(
       'authorization server',
       [join(import.meta.dirname, 'authorization-server.js')],
       {
@@ -74,11 +78,15 @@ export async function runDemo(options: DemoOptions): Promise<Demo> {
         DEMO_LISTEN: `127.0.0.1:${portOf(addresses.issuer)}`,
         DEMO_CERTS: certificates,
         DEMO_AUDIENCE: audience,
-        DEMO_DATA_PROVIDER_KEY: JSON.stringify({ kty, crv, x, y }),
+        DEMO_DATA_PROVIDER_KEY: dataProviderKey.publicJwk,
+        ...(addresses.further && {
+          DEMO_DPOP_RECIPIENT_KEY: dpopRecipientKey.publicJwk,
+          DEMO_POSTERN_KEY: signingKeyInFile(introspectionKeyFile),
+        }),
       },
     )
     const provider = parseListenAddress(new URL(addresses.upstream).host)
-    const dataProvider = start('data provider', [join(import.meta.dirname, 'data-provider.js')], {
+    const dataProviderProcess = start('data provider', [join(import.meta.dirname, 'data-provider.js')], {
       DEMO_PROVIDER_LISTEN: new URL(addresses.upstream).host,
     })
     const discovery = `${addresses.issuer}/.well-known/openid-configuration`
@@ -89,18 +97,29 @@ export async function runDemo(options: DemoOptions): Promise<Demo> {
         startDeadline,
         abandon,
       ),
-      waitUntilReady(dataProvider, () => acceptsConnections(provider), startDeadline, abandon),
+      waitUntilReady(dataProviderProcess, () => acceptsConnections(provider), startDeadline, abandon),
     ])
 
     progress('starting the sidecar')
-    const sidecar = start('sidecar', [sidecarProgram, 'serve', '-c', 'policies.yaml'], {
-      POSTERN_LISTEN: addresses.listen,
-      POSTERN_PUBLIC_URL: addresses.publicUrl,
-      POSTERN_ADMIN_LISTEN: addresses.admin,
-      POSTERN_ISSUER: addresses.issuer,
-      POSTERN_UPSTREAM: addresses.upstream,
-    })
-    await waitUntilReady(sidecar, () => answersOk(`http://${addresses.admin}/readyz`), startDeadline, abandon)
+    const { issuer, upstream, further } = addresses
+    const others = { POSTERN_ISSUER: issuer, POSTERN_UPSTREAM: upstream }
+    const startSidecar = async (name: string, policy: string, admin: string, own: Record<string, string>) => {
+      const sidecar = start(name, [sidecarProgram, 'serve', '-c', policy], { ...others, ...own })
+      await waitUntilReady(sidecar, () => answersOk(`http://${admin}/readyz`), startDeadline, abandon)
+    }
+    await Promise.all([
+      startSidecar('sidecar', 'policies.yaml', addresses.admin, {
+        POSTERN_LISTEN: addresses.listen,
+        POSTERN_PUBLIC_URL: addresses.publicUrl,
+        POSTERN_ADMIN_LISTEN: addresses.admin,
+      }),
+      further &&
+        startSidecar('further sidecar', 'demo/further.yaml', further.admin, {
+          POSTERN_FURTHER_LISTEN: further.listen,
+          POSTERN_FURTHER_PUBLIC_URL: further.publicUrl,
+          POSTERN_FURTHER_ADMIN_LISTEN: further.admin,
+        }),
+    ])
   } catch (error) {
     await stop()
     throw error
@@ -113,9 +132,21 @@ export async function runDemo(options: DemoOptions): Promise<Demo> {
       issuer: addresses.issuer,
       audience,
       identities,
-      dataProviderKey: dataProviderKeys.privateKey,
+      signingKeys: {
+        [dataProvider]: dataProviderKey.privateKey,
+        [dpopRecipient]: dpopRecipientKey.privateKey,
+      },
     }),
-    died: Promise.race(children.map(async child => ({ child, how: await child.ended }))),
+    died: Promise.race(
+      children.map(async child => {
+        const how = await child.ended
+        return dismissed.has(child) ? await new Promise<never>(() => {}) : { child, how }
+      }),
+    ),
+    stopAuthorizationServer: async () => {
+      dismissed.add(authorizationServer)
+      await authorizationServer.stop()
+    },
     stop,
   }
 }

@@ -17,7 +17,20 @@ export const otherRecipient = 'other-recipient'
 /** The data provider's own applications call the solution APIs, which ask for OAuth 2.0 without mutual TLS. */
 export const dataProvider = 'data-provider'
 
-export type ClientId = typeof dataRecipient | typeof otherRecipient | typeof dataProvider
+/** A data recipient without a certificate: its tokens are bound to a key of its own by DPoP (RFC 9449). */
+export const dpopRecipient = 'dpop-recipient'
+
+/** The sidecar itself, which asks what opaque tokens are. It gets no tokens. */
+export const posternClient = 'postern'
+
+/** A second name of the API, for which the authorization server writes opaque tokens instead of JWTs. */
+export const opaqueAudience = 'https://localhost:8443/opaque'
+
+export type ClientId =
+  | typeof dataRecipient
+  | typeof otherRecipient
+  | typeof dataProvider
+  | typeof dpopRecipient
 
 /** The code flow ends at this address; nobody listens there, the demo reads the answer off the redirect. */
 export const redirectUri = (client: ClientId): string => `https://${client}.example/callback`

@@ -27,7 +27,15 @@ export type ShownCertificate = typeof dataRecipient | typeof otherRecipient | 'n
 export type Expectation =
   | { readonly outcome: 'allowed' }
   /** RFC 6750 section 3: the challenge names an error, except to a client that sent no credentials at all. */
-  | { readonly outcome: 'denied'; readonly status: 401 | 403; readonly error: string | undefined }
+  | {
+      readonly outcome: 'denied'
+      readonly status: 401 | 403
+      readonly error: string | undefined
+      /** Whose challenge says the error; Bearer unless DPoP was tried. */
+      readonly scheme?: 'Bearer' | 'DPoP'
+    }
+  /** The client did nothing wrong, so nothing is said of its credentials. */
+  | { readonly outcome: 'unavailable'; readonly status: 503 }
 
 export type Attempt = {
   readonly row: EndpointRow

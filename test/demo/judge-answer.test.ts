@@ -48,3 +48,33 @@ t.test('each thing that is wrong draws one', async t => {
   ]
   for (const [what, complaints] of wrong) t.equal(complaints.length, 1, what)
 })
+
+t.test('of several challenges, the one with the scheme that was tried says the error', async t => {
+  const bearer = 'Bearer error="invalid_token", error_description="a, DPoP b"'
+  const dpop = 'DPoP algs="PS256 ES256", error="invalid_dpop_proof"'
+  const challenged = (challenge: string, scheme: 'Bearer' | 'DPoP', error: string) =>
+    judge(401, { ...refusal, 'www-authenticate': challenge }, entity, {
+      outcome: 'denied',
+      status: 401,
+      error,
+      scheme,
+    })
+  t.strictSame(challenged(dpop, 'DPoP', 'invalid_dpop_proof'), [])
+  t.strictSame(challenged(`Bearer, ${dpop}`, 'DPoP', 'invalid_dpop_proof'), [])
+  t.strictSame(challenged('Bearer error="invalid_token", DPoP algs="ES256"', 'Bearer', 'invalid_token'), [])
+  t.equal(challenged(dpop, 'Bearer', 'invalid_dpop_proof').length, 1, 'another scheme')
+  t.equal(
+    challenged(`${bearer}, DPoP algs="ES256"`, 'DPoP', 'invalid_token').length,
+    1,
+    'the error of another',
+  )
+})
+
+t.test('an answer that blames nobody has no challenge', async t => {
+  const unavailable: Expectation = { outcome: 'unavailable', status: 503 }
+  const { 'www-authenticate': _, ...blameless } = refusal
+  t.strictSame(judge(503, blameless, entity, unavailable), [])
+  t.equal(judge(503, refusal, entity, unavailable).length, 1, 'a challenge')
+  t.equal(judge(401, blameless, entity, unavailable).length, 1, 'another status')
+  t.equal(judge(503, blameless, 'no', unavailable).length, 1, 'no entity')
+})
