@@ -115,6 +115,7 @@ interface Schema {
   readonly propertyNames?: Schema
   readonly items?: Schema
   readonly anyOf?: readonly Schema[]
+  readonly oneOf?: readonly Schema[]
   readonly allOf?: readonly Schema[]
   readonly enum?: readonly unknown[]
   readonly const?: unknown
@@ -132,14 +133,16 @@ function policyPage(): string {
   const definitions = root.definitions ?? {}
   const resolve = (schema: Schema) => resolved(schema, definitions)
   const sections = Object.entries(root.properties ?? {}).map(([key, schema]) => {
-    const rows = [row(key, schema, root, resolve), ...rowsBelow(key, schema, resolve, new Set())]
+    const rows = [row(key, schema, root, resolve), ...rowsBelow(key, schema, resolve)]
     return `## ${key}\n\n${table(['Key', 'Type', 'Default', 'Meaning'], rows)}`
   })
   const named = Object.entries(definitions)
-    .filter(([name, { properties }]) => !name.startsWith('_') && properties !== undefined)
+    .filter(([name]) => !name.startsWith('_'))
     .map(([name, schema]) => {
-      const rows = rowsBelow('', schema, resolve, new Set([name]))
-      return `## ${name}\n\n${table(['Key', 'Type', 'Default', 'Meaning'], rows)}`
+      const type = schema.properties === undefined ? `Type: ${typeOf(schema, resolve)}.` : ''
+      const words = escaped([schema.description ?? '', type].filter(part => part !== '').join(' '))
+      const rows = rowsBelow('', schema, resolve)
+      return `## ${name}\n\n${words}\n\n${table(['Key', 'Type', 'Default', 'Meaning'], rows)}`
     })
   return `${MADE('src/config/schema.ts')}
 # The policy file
@@ -173,26 +176,35 @@ function nameOfReference(schema: Schema): string | null {
   return name === null || name.startsWith('_') ? null : name
 }
 
-function rowsBelow(path: string, schema: Schema, resolve: Resolve, seen: ReadonlySet<string>): string[][] {
+function rowsBelow(path: string, schema: Schema, resolve: Resolve): string[][] {
   const name = nameOfReference(schema)
   if (name !== null) return [] // has a section of its own
-  const { properties = {}, items, anyOf = [], additionalProperties, propertyNames } = resolve(schema)
+  const {
+    properties = {},
+    items,
+    anyOf = [],
+    oneOf = [],
+    additionalProperties,
+    propertyNames,
+  } = resolve(schema)
   const prefix = path === '' ? '' : `${path}.`
   const rows = Object.entries(properties).flatMap(([key, value]) => [
     row(`${prefix}${key}`, value, resolve(schema), resolve),
-    ...rowsBelow(`${prefix}${key}`, value, resolve, seen),
+    ...rowsBelow(`${prefix}${key}`, value, resolve),
   ])
   if (typeof additionalProperties === 'object') {
     const entry = propertyNames?.pattern?.includes('GET') === true ? '<METHOD /path>' : '<name>'
-    rows.push(...rowsBelow(`${prefix}${entry}`, additionalProperties, resolve, seen))
+    rows.push(...rowsBelow(`${prefix}${entry}`, additionalProperties, resolve))
   }
-  if (items !== undefined) rows.push(...rowsBelow(`${path}[]`, items, resolve, seen))
+  if (items !== undefined) rows.push(...rowsBelow(`${path}[]`, items, resolve))
   const known = new Set<string>()
   for (const option of anyOf)
-    for (const below of rowsBelow(path, option, resolve, seen)) {
+    for (const below of rowsBelow(path, option, resolve)) {
       if (!known.has(below[0] as string)) rows.push(below)
       known.add(below[0] as string)
     }
+  // One after the other: the same key means something else in each.
+  for (const option of oneOf) rows.push(...rowsBelow(path, option, resolve))
   return rows
 }
 
@@ -213,7 +225,8 @@ function defaultOf({ default: standard }: Schema, required: boolean): string {
 function typeOf(schema: Schema, resolve: Resolve): string {
   const name = nameOfReference(schema)
   if (name !== null) return `[${name}](#${name.toLowerCase()})`
-  const { type, items, enum: values, const: only, anyOf, minimum, maximum, pattern } = resolve(schema)
+  const { type, items, enum: values, const: only, minimum, maximum, pattern, ...rest } = resolve(schema)
+  const anyOf = rest.anyOf ?? rest.oneOf
   if (only !== undefined) return `\`${String(only)}\``
   if (values !== undefined) return oneOf(values.map(value => `\`${String(value)}\``))
   if (anyOf !== undefined) {
@@ -221,7 +234,7 @@ function typeOf(schema: Schema, resolve: Resolve): string {
     return [...new Set(options)].join(', or ')
   }
   if (type === 'array') return `list of ${items === undefined ? 'anything' : typeOf(items, resolve)}`
-  if (type === 'object') return 'map'
+  if (type === 'object') return mapOf(rest.additionalProperties, resolve)
   if (type === 'integer' || type === 'number')
     return minimum !== undefined && maximum !== undefined ? `${minimum} to ${maximum}` : 'number'
   if (Array.isArray(type)) return type.map(one => (one === 'string' ? 'text' : one)).join(', or ')
@@ -229,6 +242,13 @@ function typeOf(schema: Schema, resolve: Resolve): string {
   if (pattern?.includes('(?:ms|s|m|h|d)') === true) return 'duration'
   if (pattern?.includes('(?:B|KiB|MiB|GiB)') === true) return 'size'
   return type === 'string' ? 'text' : 'anything'
+}
+
+/** Entries with a section of their own are named; the keys of all others follow in the table. */
+function mapOf(entries: Schema['additionalProperties'], resolve: Resolve): string {
+  const type = typeof entries === 'object' ? typeOf(entries, resolve) : ''
+  if (!type.includes('](#')) return 'map'
+  return type.includes(', or ') ? `map of (${type})` : `map of ${type}`
 }
 
 /** `a`, `b` or `c`. */

@@ -72,7 +72,8 @@ function printRoutes({ routes, warnings, hash }: Configuration): void {
   const documents = routes.ownRoutes.filter(({ method }) => method === 'GET')
   if (documents.length > 0)
     print(`\nmetadata (RFC 9728)\n${documents.map(({ template }) => `  ${template}`).join('\n')}`)
-  for (const warning of warnings) say(`${coloured('yellow', 'warning')} ${formatProblem(warning)}`)
+  for (const warning of warnings)
+    say(`${coloured('yellow', 'warning', process.stderr)} ${formatProblem(warning)}`)
   say(`${rows.length} routes, policy ${hash.slice(0, 12)}`)
 }
 

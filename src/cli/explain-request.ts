@@ -32,6 +32,7 @@ export interface Evidence {
 
 export interface Answer {
   readonly check: string
+  /** false as well for a check that could not be made here; its fact then begins with `not checked`. */
   readonly pass: boolean
   /** What the answer rests on. */
   readonly fact: string
@@ -40,7 +41,7 @@ export interface Answer {
 export interface Explanation {
   readonly path: string | null
   readonly route: string | null
-  /** `undecided`: what it depends on is known to the issuer alone. */
+  /** `undecided`: what it depends on, such as a signature or an introspection, needs the network. */
   readonly outcome: 'allowed' | 'denied' | 'undecided'
   /** Of the first check that fails, in the order of the live path. */
   readonly code: DenialCode | null
@@ -55,6 +56,12 @@ class Answers {
   code: DenialCode | null = null
   status: number | null = null
   undecided = false
+
+  /** Notes a check that could not be made here: it is not passed, and nothing is refused for it. */
+  leaveOpen(check: string, fact: string): void {
+    this.undecided = true
+    this.list.push({ check, pass: false, fact })
+  }
 
   /** Notes a verdict; the fact is that of the denial when it is one. */
   note(check: string, verdict: unknown, fact: string): void {
@@ -215,8 +222,7 @@ async function tokenOf(
   const asked = introspectingIssuer(issuers, evidence.token)
   if (asked !== null) {
     answers.note('token', null, `an opaque token, as far as ${asked.rules.name} is concerned`)
-    answers.note('introspection', null, NOT_INTROSPECTED)
-    answers.undecided = true
+    answers.leaveOpen('introspection', NOT_INTROSPECTED)
     return null
   }
   const jws = readCompactJws(evidence.token)
@@ -231,16 +237,15 @@ async function tokenOf(
     return null
   }
   const { rules, keys } = issuer
-  if (issuer.revocation === 'introspect') answers.note('introspection', null, NOT_INTROSPECTED)
+  if (issuer.revocation === 'introspect') answers.leaveOpen('introspection', NOT_INTROSPECTED)
   answers.note(
     'token',
     problemBeforeKeys(jws, rules),
     `alg ${jws.header.alg}, typ ${String(jws.header.typ)}, iss ${rules.issuer}`,
   )
   if (keys?.from !== 'file') {
-    answers.note(
+    answers.leaveOpen(
       'signature',
-      null,
       'not checked: the keys are fetched over the network, which explain does not use',
     )
     return tokenFacts(jws.claims, rules)

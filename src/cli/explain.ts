@@ -78,6 +78,10 @@ function certificateOf(pem: string): X509Certificate {
   }
 }
 
+function markOf(fact: string): string {
+  return fact.startsWith('not checked') ? coloured('yellow', '?') : coloured('red', '✗')
+}
+
 function printExplanation(
   { path, route, outcome, code, status, checks }: Explanation,
   { routes }: Configuration,
@@ -96,13 +100,7 @@ function printExplanation(
     )
   print('')
   print(
-    table(
-      checks.map(({ check, pass, fact }) => [
-        pass ? coloured('green', '✓') : coloured('red', '✗'),
-        check,
-        fact,
-      ]),
-    ),
+    table(checks.map(({ check, pass, fact }) => [pass ? coloured('green', '✓') : markOf(fact), check, fact])),
   )
   print('')
   if (code === null) print(coloured(outcome === 'allowed' ? 'green' : 'yellow', outcome))

@@ -1,15 +1,13 @@
 import { get } from 'node:http'
-import { loadConfiguration } from '../config/load.js'
-import { sayProblems } from './check.js'
+import { readAdminAddress } from '../config/admin-address.js'
 import { type Invocation, policyFile } from './commands.js'
 import { EXIT, fail, print } from './output.js'
 
 const TIMEOUT_MS = 3000
 
-/** `postern healthcheck`: for a container's HEALTHCHECK, which has no curl. */
+/** `postern healthcheck`: for a container's HEALTHCHECK, which has no curl and knows the exit codes 0 and 1 alone. */
 export async function healthcheck(invocation: Invocation): Promise<number> {
   const base = typeof invocation.values.url === 'string' ? invocation.values.url : await adminUrl(invocation)
-  if (base === null) return EXIT.configuration
   const { status, text } = await ask(`${base.replace(/\/$/, '')}/readyz`)
   if (status === 200) {
     print('ready')
@@ -22,19 +20,15 @@ export async function healthcheck(invocation: Invocation): Promise<number> {
   return EXIT.failure
 }
 
-async function adminUrl(invocation: Invocation): Promise<string | null> {
-  const loaded = await loadConfiguration(policyFile(invocation), invocation.environment)
-  if (!('settings' in loaded)) {
-    sayProblems(loaded)
-    return null
-  }
-  const { host, port } = loaded.settings.admin
+async function adminUrl(invocation: Invocation): Promise<string> {
+  const { host, port } = await readAdminAddress(policyFile(invocation), invocation.environment)
   const reachable = host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host
   return `http://${reachable.includes(':') ? `[${reachable}]` : reachable}:${port}`
 }
 
 function ask(url: string): Promise<{ status: number | null; text: string }> {
   return new Promise(resolve => {
+    if (!URL.canParse(url)) return resolve({ status: null, text: 'not a URL' })
     const request = get(url, { timeout: TIMEOUT_MS }, response => {
       let text = ''
       response.setEncoding('utf8')

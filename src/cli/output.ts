@@ -19,9 +19,13 @@ export function fail(what: string, ...hints: readonly string[]): void {
   for (const hint of hints) say(`    ${hint}`)
 }
 
-/** Words for stdout in a colour where a person looks at a terminal; plain with NO_COLOR or into a pipe. */
-export function coloured(colour: 'green' | 'red' | 'yellow' | 'dim', text: string): string {
-  return process.stdout.isTTY && !process.env.NO_COLOR ? styleText(colour, text) : text
+/** Words in a colour where a person looks at a terminal at the end of the stream; plain with NO_COLOR or into a pipe. */
+export function coloured(
+  colour: 'green' | 'red' | 'yellow' | 'dim',
+  text: string,
+  stream: NodeJS.WriteStream = process.stdout,
+): string {
+  return stream.isTTY && !process.env.NO_COLOR ? styleText(colour, text) : text
 }
 
 /** Columns aligned by their widest cell, two spaces apart. */

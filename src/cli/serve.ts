@@ -38,7 +38,14 @@ function untilStopped(server: Server): Promise<number> {
     const stop = () => {
       if (stopping) process.exit(EXIT.failure)
       stopping = true
-      void server.stop().then(() => resolve(EXIT.ok))
+      server.stop().then(
+        () => resolve(EXIT.ok),
+        fault => {
+          server.log.error(faultFields(fault), 'not stopped as it should be')
+          server.log.flush()
+          resolve(EXIT.failure)
+        },
+      )
     }
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)

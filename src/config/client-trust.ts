@@ -161,7 +161,7 @@ function checkSigner(
     draft.warning(
       path,
       `${name} is a second list of "${subjectOf(signer)}", after ${other.name}`,
-      'the newer one counts; take the other out',
+      'the newer one counts, by its thisUpdate; take the other out',
     )
 }
 

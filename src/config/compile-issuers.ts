@@ -1,12 +1,12 @@
 import { EXPERIMENTAL_PRESETS, FLOW_PRESETS } from '../policy/flow-presets.js'
 import type { ClaimCondition } from '../policy/flow-rules.js'
 import type { IssuerRules } from '../policy/issuer.js'
+import { readKeySetText } from '../policy/key-set.js'
 import type { Flow, Route } from '../policy/policy.js'
 import { compileClients } from './compile-authorisation.js'
 import { checkTokenSettings, compileIntrospection } from './compile-introspection.js'
 import { readBundle } from './compile-upstreams.js'
 import type { Draft } from './draft.js'
-import { keySetFaults } from './key-set-file.js'
 import { Unreadable } from './named-files.js'
 import type { KeyPlan } from './schema-issuer.js'
 import type { IssuerSettings, KeySettings } from './settings.js'
@@ -159,7 +159,12 @@ async function readKeySet(draft: Draft, name: string, path: Path): Promise<KeySe
     return null
   }
   const text = file.toString('utf8')
-  for (const fault of keySetFaults(text))
+  const set = readKeySetText(text)
+  const faults =
+    typeof set === 'string'
+      ? [set]
+      : set.faulty.map(({ number, reason }) => `has a key (number ${number}) that cannot be used: ${reason}`)
+  for (const fault of faults)
     draft.problem(
       path,
       `${name} ${fault}`,

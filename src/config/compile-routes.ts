@@ -1,6 +1,6 @@
 import { Denial } from '../decision/denials.js'
 import { parseTemplate, type Segment, TemplateProblem } from '../policy/path-template.js'
-import type { ErrorFormat, Flow, Route, ScopeRule, TokenRule } from '../policy/policy.js'
+import type { Route, TokenRule } from '../policy/policy.js'
 import { defaultsOf, PROFILES, type ProfileName } from '../policy/profiles.js'
 import { RouteIndex } from '../policy/route-index.js'
 import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compile-authorisation.js'
@@ -11,41 +11,9 @@ import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import { checkOpaqueIssuers } from './opaque-issuers.js'
 import type { Place } from './problem.js'
-import type { AllowList } from './schema-certificates.js'
-import type { WrittenClaimRule } from './schema-claims.js'
+import { checkMeaninglessSettings, type Effective, RouteSettings, type Setting } from './route-settings.js'
 import type { Security } from './schema-route.js'
 import type { Path } from './source-tree.js'
-
-/** The settings that a route takes from the nearest place that has them. */
-interface Effective {
-  readonly security: Security
-  readonly scopes: ScopeRule
-  readonly flow: readonly Flow[]
-  readonly issuer: readonly string[]
-  readonly upstream: string
-  readonly errors: ErrorFormat
-  readonly binding: 'required' | 'if-present'
-  readonly claims: readonly WrittenClaimRule[]
-  readonly acr: readonly string[]
-  readonly maxAuthAge: number
-  readonly certificates: AllowList
-  readonly profile: ProfileName
-  readonly headers: 'strict' | 'tolerant'
-  readonly timeout: number
-}
-
-type Setting = keyof Effective
-
-/** `value` is undefined when nobody sets it; `broken` when somebody does and it is wrong, which is reported. */
-interface Found<S extends Setting> {
-  readonly value: Effective[S] | undefined
-  readonly path: Path
-  readonly broken: boolean
-}
-
-/** Settings that say something of tokens, or of client certificates. */
-const TOKEN_SETTINGS = ['scopes', 'flow', 'issuer', 'binding', 'claims', 'acr', 'maxAuthAge', 'dpop'] as const
-const CERTIFICATE_SETTINGS = ['certificates'] as const
 
 /** The routes that are valid in themselves, and the index of them when all are and no two are the same. */
 export function compileRoutes(draft: Draft): {
@@ -74,8 +42,7 @@ export function compileRoutes(draft: Draft): {
       if (route === null) whole = false
       else compiled.push(route)
     }
-    checkMeaninglessSettings(draft, index, 'oauth2', TOKEN_SETTINGS, 'token')
-    checkMeaninglessSettings(draft, index, 'mtls', CERTIFICATE_SETTINGS, 'client certificate')
+    checkMeaninglessSettings(draft, index)
   }
   warnOfReplacedRules(draft)
   checkIds(draft, compiled)
@@ -95,6 +62,7 @@ class RouteDraft {
   readonly #path: Path
   readonly #key: string
   readonly #index: number
+  readonly #settings: RouteSettings
 
   constructor(draft: Draft, index: number, key: string) {
     this.#draft = draft
@@ -102,6 +70,7 @@ class RouteDraft {
     this.#api = ['apis', index]
     this.#path = ['apis', index, 'routes', key]
     this.#key = key
+    this.#settings = new RouteSettings(draft, index, key)
   }
 
   compile(): CompiledRoute | null {
@@ -109,7 +78,7 @@ class RouteDraft {
     if (draft.isBroken(this.#path)) return null
     const api = draft.parts.apis?.[this.#index]
     const parts = api?.routes?.get(this.#key)
-    const security = this.#setting('security')
+    const security = this.#settings.get('security')
     if (security.value === undefined && !security.broken)
       draft.problemAtKey(
         this.#path,
@@ -121,7 +90,7 @@ class RouteDraft {
       this.#checkProfile(security.value, security.path)
     }
     const token = security.value?.oauth2 === true ? this.#tokenRule(security.value) : null
-    const upstream = this.#setting('upstream')
+    const upstream = this.#settings.get('upstream')
     if (upstream.value === undefined && !upstream.broken)
       draft.problemAtKey(
         this.#path,
@@ -145,35 +114,18 @@ class RouteDraft {
       template: target.template,
       api: api?.name ?? '',
       mtls: security.value.mtls,
-      certificates: security.value.mtls ? (this.#setting('certificates').value?.allowed ?? null) : null,
+      certificates: security.value.mtls ? (this.#settings.get('certificates').value?.allowed ?? null) : null,
       token,
       upstream: upstream.value,
-      errors: this.#setting('errors').value ?? 'fdx',
+      errors: this.#settings.get('errors').value ?? 'fdx',
       upgrade: parts.upgrade ?? null,
-      responseTimeoutMs: this.#setting('timeout').value ?? null,
+      responseTimeoutMs: this.#settings.get('timeout').value ?? null,
       profile: this.#profile(),
-      headers: this.#setting('headers').value ?? defaultsOf(this.#profile()).headers,
+      headers: this.#settings.get('headers').value ?? defaultsOf(this.#profile()).headers,
       metadataPath: token === null || api?.base === undefined ? null : metadataPathFor(draft, api.base),
       metadata: null,
     }
     return { route, segments: target.segments, path: this.#path }
-  }
-
-  /** The route's own setting, or else its API's, or else that of `defaults`. */
-  #setting<S extends Setting>(name: S): Found<S> {
-    const api = this.#draft.parts.apis?.[this.#index]
-    const levels: readonly (readonly [Path, Partial<Record<string, unknown>> | undefined])[] = [
-      [this.#path, api?.routes?.get(this.#key)],
-      [this.#api, api],
-      [['defaults'], this.#draft.parts.defaults],
-    ]
-    for (const [level, parts] of levels) {
-      const path = [...level, name]
-      if (this.#draft.isBroken(path)) return { value: undefined, path, broken: true }
-      const value = parts?.[name] as Effective[S] | undefined
-      if (value !== undefined) return { value, path, broken: false }
-    }
-    return { value: undefined, path: [...this.#path, name], broken: false }
   }
 
   #tokenRule(security: Security): TokenRule | 'invalid' {
@@ -182,10 +134,10 @@ class RouteDraft {
     const issuer = this.#needed('issuer', 'name an issuer here, at the API or in defaults')
     const binding = this.#binding(security)
     const dpop = compileDpop(this.#draft, [this.#path, this.#api, ['defaults']], security.mtls)
-    if (issuer !== null) checkOpaqueIssuers(this.#draft, issuer, this.#setting('issuer').path)
+    if (issuer !== null) checkOpaqueIssuers(this.#draft, issuer, this.#settings.get('issuer').path)
     if (scopes === null || flow === null || issuer === null || binding === null) return 'invalid'
-    const claims = (this.#setting('claims').value ?? []).map(({ rule }) => rule)
-    const stepUp = stepUpOf(this.#setting('acr').value, this.#setting('maxAuthAge').value)
+    const claims = (this.#settings.get('claims').value ?? []).map(({ rule }) => rule)
+    const stepUp = stepUpOf(this.#settings.get('acr').value, this.#settings.get('maxAuthAge').value)
     const { maxLifetimeSeconds } = defaultsOf(this.#profile())
     const rule = { issuers: [...new Set(issuer)], flows: [...new Set(flow)], scopes, binding }
     return { ...rule, maxLifetimeSeconds, dpop, stepUp, claims }
@@ -193,16 +145,16 @@ class RouteDraft {
 
   #checkAuthorisation(security: Security, segments: readonly Segment[]): void {
     checkRouteAuthorisation(this.#draft, {
-      ...{ key: this.#key, security, segments, flows: this.#setting('flow').value ?? [] },
-      claims: this.#setting('claims'),
-      acr: this.#setting('acr'),
-      maxAuthAge: this.#setting('maxAuthAge'),
-      certificates: this.#setting('certificates'),
+      ...{ key: this.#key, security, segments, flows: this.#settings.get('flow').value ?? [] },
+      claims: this.#settings.get('claims'),
+      acr: this.#settings.get('acr'),
+      maxAuthAge: this.#settings.get('maxAuthAge'),
+      certificates: this.#settings.get('certificates'),
     })
   }
 
   #needed<S extends Setting>(name: S, hint: string): Effective[S] | null {
-    const { value, broken } = this.#setting(name)
+    const { value, broken } = this.#settings.get(name)
     if (value === undefined && !broken)
       this.#draft.problemAtKey(this.#path, `"${this.#key}" asks for a token and has no ${name}`, hint)
     return value ?? null
@@ -210,7 +162,7 @@ class RouteDraft {
 
   /** With a certificate and a token the token must be bound to the certificate; alone, a binding that is there counts. */
   #binding({ mtls }: Security): TokenRule['binding'] | null {
-    const { value, path, broken } = this.#setting('binding')
+    const { value, path, broken } = this.#settings.get('binding')
     if (broken) return null
     if (value === undefined) return this.#bindingByDefault(mtls)
     // checkProfile says it where the profile of the route has a say.
@@ -238,20 +190,20 @@ class RouteDraft {
   }
 
   #profile(): ProfileName {
-    return this.#setting('profile').value ?? 'custom'
+    return this.#settings.get('profile').value ?? 'custom'
   }
 
   #checkProfile(security: Security, path: Path): void {
     const profile = this.#profile()
-    const binding = this.#setting('binding')
-    const headers = this.#setting('headers')
+    const binding = this.#settings.get('binding')
+    const headers = this.#settings.get('headers')
     const bound = binding.value ?? this.#bindingByDefault(security.mtls)
     checkProfile(this.#draft, {
       profile,
       security: { value: security, path },
       binding: security.oauth2 && !binding.broken ? { value: bound, path: binding.path } : null,
       headers: { value: headers.value ?? defaultsOf(profile).headers, path: headers.path },
-      issuers: this.#setting('issuer').value ?? [],
+      issuers: this.#settings.get('issuer').value ?? [],
     })
   }
 
@@ -268,7 +220,7 @@ class RouteDraft {
       profile !== undefined &&
       profile !== 'compatible' &&
       PROFILES[this.#profile()].binding === null &&
-      this.#setting('binding').value !== 'required'
+      this.#settings.get('binding').value !== 'required'
     )
       this.#draft.warning(
         path,
@@ -340,46 +292,6 @@ function* settingLevels(draft: Draft): Iterable<{ readonly path: Path; readonly 
     for (const [key, parts] of api.routes ?? [])
       if (parts !== undefined) yield { path: ['apis', index, 'routes', key], parts }
   }
-}
-
-/** What is said of tokens or certificates where none is asked for would be ignored, and its author thinks it is not. */
-function checkMeaninglessSettings(
-  draft: Draft,
-  index: number,
-  asked: keyof Security,
-  settings: readonly string[],
-  what: string,
-): void {
-  const api = draft.parts.apis?.[index]
-  const apiPath = ['apis', index]
-  const asksFor = (path: Path, own: Security | undefined): boolean | null => {
-    if (draft.isBroken([...path, 'security'])) return null
-    if (own !== undefined) return own[asked]
-    if (draft.isBroken([...apiPath, 'security']) || draft.isBroken(['defaults', 'security'])) return null
-    return (api?.security ?? draft.parts.defaults?.security)?.[asked] ?? null
-  }
-  let everyRouteWithout = (api?.routes?.size ?? 0) > 0
-  for (const [key, parts] of api?.routes ?? []) {
-    const path = [...apiPath, 'routes', key]
-    const asks = asksFor(path, parts?.security)
-    if (asks !== false) everyRouteWithout = false
-    else
-      for (const name of settings)
-        if (draft.stands([...path, name]))
-          draft.problemAtKey(
-            [...path, name],
-            `"${name}" has no meaning here: the route asks for no ${what}`,
-            `take it out, or add ${asked} to security`,
-          )
-  }
-  if (everyRouteWithout)
-    for (const name of settings)
-      if (draft.stands([...apiPath, name]))
-        draft.problemAtKey(
-          [...apiPath, name],
-          `"${name}" has no meaning here: no route of the API asks for a ${what}`,
-          `take it out, or add ${asked} to security`,
-        )
 }
 
 function checkIds(draft: Draft, compiled: readonly CompiledRoute[]): void {

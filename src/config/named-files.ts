@@ -6,7 +6,7 @@ import { resolve } from 'node:path'
 const MIB = 1024 * 1024
 
 /** Certificates, keys and key sets. */
-export const MAX_FILE_BYTES = 10 * MIB
+const MAX_FILE_BYTES = 10 * MIB
 
 /** A revocation list of a large authority has some hundred thousand entries. */
 export const MAX_CRL_BYTES = 64 * MIB

@@ -1,5 +1,5 @@
 /** The word that was probably meant: at most two edits away and less than half of it, or null. */
-export function nearestWord(written: string, words: Iterable<string>): string | null {
+function nearestWord(written: string, words: Iterable<string>): string | null {
   let best: string | null = null
   let bestDistance = 3
   for (const word of words) {

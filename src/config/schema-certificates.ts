@@ -60,6 +60,7 @@ const pattern = z
     },
     { error: words('must say what the certificate has', EXAMPLE) },
   )
+  .meta({ id: 'CertificatePattern', description: 'What a certificate must have: every part that is named.' })
   .transform((written, ctx): CertificatePattern => {
     const named = CERTIFICATE_FIELDS.flatMap(field => {
       const is = written[field]
@@ -104,11 +105,9 @@ function listOf<S extends z.ZodType<CertificatePattern>>(entry: S) {
 }
 
 /** Setting of routes, APIs and `defaults`. */
-export const certificates = listOf(patternOfRoute).meta({
-  id: 'Certificates',
-  description:
-    'Client certificates that are let in: one entry must fit in all its parts. Others are denied with certificate_not_allowed. any: every trusted one.',
-})
+export const certificates = listOf(patternOfRoute).describe(
+  'Client certificates that are let in: one entry must fit in all its parts. Others are denied with certificate_not_allowed. any: every trusted one.',
+)
 
 /** RFC 6749 appendix A.1; `*` stands for every client that is not named. */
 export const CLIENT_KEY = z.string().regex(/^[\x20-\x7E]{1,256}$/, {

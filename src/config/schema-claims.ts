@@ -23,7 +23,10 @@ const operand = z
   .union([plain, z.strictObject({ value: plain.describe('The value to the letter.') })], {
     error: words('must be something to compare with', OPERAND_HINT),
   })
-  .meta({ id: 'Operand' })
+  .meta({
+    id: 'Operand',
+    description: `What a claim is compared with: ${OPERAND_HINT}.`,
+  })
   .transform((written, ctx): Operand => {
     if (typeof written === 'object') return { from: 'policy', value: written.value }
     const [, source, name = ''] =
@@ -77,37 +80,44 @@ const tests = {
   },
 }
 
-const test = z.strictObject(tests).meta({ id: 'ClaimTest' })
+const test = z
+  .strictObject(tests)
+  .meta({ id: 'ClaimTest', description: 'What one member of an entry must be: exactly one question.' })
 
-const members = z
-  .record(text('the name of a member'), test, {
-    error: words('must be a map of members and what they must be', 'such as { type: { equals: account } }'),
-  })
-  .meta({ id: 'MemberTests' })
+const members = z.record(text('the name of a member'), test, {
+  error: words('must be a map of members and what they must be', 'such as { type: { equals: account } }'),
+})
 
 type TestInput = z.output<typeof test>
 
-const rule = z.strictObject(
-  {
-    ...tests,
-    get some(): z.ZodOptional<typeof members> {
-      return tests.some
+const rule = z
+  .strictObject(
+    {
+      ...tests,
+      get some(): z.ZodOptional<typeof members> {
+        return tests.some
+      },
+      get where(): z.ZodOptional<typeof members> {
+        return tests.where
+      },
+      appliesTo: oneOrMany(z.enum(FLOWS), 'authorization_code or client_credentials')
+        .optional()
+        .describe('The flows whose tokens the rule concerns. Default: every flow of the route.'),
+      otherwise: z
+        .literal([403, 404], {
+          error: words('must be 403 or 404', '404 answers as if there were no such path'),
+        })
+        .optional()
+        .describe('Status when it does not hold: 403, or 404 as if there were no such path. Default 403.'),
     },
-    get where(): z.ZodOptional<typeof members> {
-      return tests.where
+    {
+      error: words('must say what the claim has to be', 'such as { equals: path.consentId, otherwise: 404 }'),
     },
-    appliesTo: oneOrMany(z.enum(FLOWS), 'authorization_code or client_credentials')
-      .optional()
-      .describe('The flows whose tokens the rule concerns. Default: every flow of the route.'),
-    otherwise: z
-      .literal([403, 404], {
-        error: words('must be 403 or 404', '404 answers as if there were no such path'),
-      })
-      .optional()
-      .describe('Status when it does not hold: 403, or 404 as if there were no such path. Default 403.'),
-  },
-  { error: words('must say what the claim has to be', 'such as { equals: path.consentId, otherwise: 404 }') },
-)
+  )
+  .meta({
+    id: 'ClaimRule',
+    description: 'What a claim must be: exactly one question, whom it concerns and what follows.',
+  })
 
 type Context = z.RefinementCtx
 
@@ -138,11 +148,9 @@ export const claims = z
       })
     return rules
   })
-  .meta({
-    id: 'Claims',
-    description:
-      'What claims of the token must be, by name or nested path (a.b): every rule must hold. Replaces the rules of the API or of defaults. none: nothing.',
-  })
+  .describe(
+    'What claims of the token must be, by name or nested path (a.b): every rule must hold. Replaces the rules of the API or of defaults. none: nothing.',
+  )
 
 const QUESTIONS = ['equals', 'in', 'includes', 'exists', 'some', 'type'] as const
 

@@ -43,7 +43,7 @@ const condition = z
       return condition.optional().describe('The condition does not hold.')
     },
   })
-  .meta({ id: 'ClaimCondition' })
+  .meta({ id: 'ClaimCondition', description: 'One question about a claim, or a combination of questions.' })
 
 function conditions(description: string): z.ZodOptional<z.ZodArray<typeof condition>> {
   return (
@@ -63,7 +63,7 @@ const rule = z
     when: condition.describe('A question about the claims of the token.'),
     is: z.enum(FLOWS).describe('The flow of tokens that satisfy the condition.'),
   })
-  .meta({ id: 'FlowRule' })
+  .meta({ id: 'FlowRule', description: 'The flow of the tokens for which a condition holds.' })
 
 const rules = z.array(rule).min(1, { error: words('has no rules', 'write at least one, or name a preset') })
 

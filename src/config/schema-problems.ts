@@ -111,7 +111,7 @@ export function withoutEchoes(issues: readonly z.core.$ZodIssue[]): readonly z.c
 }
 
 /** `"audience"`, or `entry 2 of "audience"`. */
-export function quotedName(path: Path): string {
+function quotedName(path: Path): string {
   const last = path.at(-1)
   if (last === undefined) return 'the policy'
   return typeof last === 'number' ? `entry ${last + 1} of ${quotedName(path.slice(0, -1))}` : `"${last}"`

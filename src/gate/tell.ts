@@ -78,7 +78,7 @@ export function tellMalformed(
     {
       ...{ route: null, method: '', path: null, status: answerOf(denial).status, outcome: 'denied', denial },
       ...{ broken: null, clientId: null, subject: null, flow: null, actor: null, thumbprint: null },
-      ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: 0, decisionSeconds: 0 },
+      ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: null, decisionSeconds: null },
       ...{ upstream: null, upstreamSeconds: null },
     },
     house.log,

@@ -11,7 +11,7 @@ export const UNMATCHED = 'unmatched'
 const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
 /** The method as a label: one of the known ones, or `other`. */
-export function methodLabel(method: string): string {
+function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other'
 }
 
@@ -44,6 +44,11 @@ export const METRICS = {
   },
   inFlight: { name: 'postern_requests_in_flight', help: 'Requests being handled now.', labels: [] },
   connections: { name: 'postern_connections', help: 'Client connections that are open now.', labels: [] },
+  connectionsDropped: {
+    name: 'postern_connections_dropped_total',
+    help: 'Client connections that were closed at once because server.limits.connections was reached.',
+    labels: [],
+  },
   tokenCache: {
     name: 'postern_token_cache_total',
     help: 'Look-ups of verified tokens (hit, miss).',
@@ -71,7 +76,7 @@ export const METRICS = {
   },
   reload: {
     name: 'postern_reload_total',
-    help: 'Reloads of the policy (success, failure).',
+    help: 'Reloads of the policy after the start (success, failure).',
     labels: ['result'],
   },
   reloadLastSuccess: {
@@ -110,10 +115,27 @@ export interface RequestMeasures {
   readonly status: number
   readonly outcome: Outcome
   readonly code: string | null
-  readonly seconds: number
-  readonly decisionSeconds: number
+  readonly seconds: number | null
+  readonly decisionSeconds: number | null
   readonly upstream: string | null
   readonly upstreamSeconds: number | null
+}
+
+/** What a policy in use is made of, for its gauges. */
+export interface PolicyParts {
+  readonly hash: string
+  readonly certificates: readonly { readonly name: string; readonly notAfter: number }[]
+  readonly lists: readonly { readonly name: string; readonly nextUpdate: number | null }[]
+  /** Names of the issuers whose keys are fetched. */
+  readonly fetched: readonly string[]
+  /** Names of the issuers that introspect. */
+  readonly asked: readonly string[]
+}
+
+function remember(seen: Map<string, Set<string>>, issuer: string, result: string): void {
+  const results = seen.get(issuer)
+  if (results === undefined) seen.set(issuer, new Set([result]))
+  else results.add(result)
 }
 
 /** All meters of the process, on a registry of their own. */
@@ -126,6 +148,7 @@ export class Metrics {
   readonly #upstreamDuration = this.#histogram('upstreamDuration', REQUEST_BUCKETS)
   readonly #inFlight = this.#gauge('inFlight')
   readonly #connections = this.#gauge('connections')
+  readonly #connectionsDropped = this.#counter('connectionsDropped')
   readonly #tokenCache = this.#counter('tokenCache')
   readonly #keysRefresh = this.#counter('keysRefresh')
   readonly #keysLastSuccess = this.#gauge('keysLastSuccess')
@@ -136,9 +159,14 @@ export class Metrics {
   readonly #policyInfo = this.#gauge('policyInfo')
   readonly #certificateExpiry = this.#gauge('certificateExpiry')
   readonly #crlNextUpdate = this.#gauge('crlNextUpdate')
+  /** The results that were counted, by issuer: of fetches of keys, and of introspections. */
+  readonly #fetched = new Map<string, Set<string>>()
+  readonly #asked = new Map<string, Set<string>>()
 
   constructor(version: string) {
     this.#gauge('buildInfo').set({ version, node: process.version }, 1)
+    // A counter that first appears with 1 has no increase to alert on.
+    for (const result of ['success', 'failure']) this.#reload.inc({ result }, 0)
     collectDefaultMetrics({ register: this.#registry })
     // promtool refuses these three names of prom-client: gauges that end in _total.
     for (const name of [
@@ -163,8 +191,8 @@ export class Metrics {
     this.#inFlight.dec()
     this.#requests.inc({ route, method: methodLabel(measures.method), status: String(status), outcome })
     if (code !== null) this.#denials.inc({ route, code })
-    this.#requestDuration.observe({ route }, measures.seconds)
-    this.#decisionDuration.observe(measures.decisionSeconds)
+    if (measures.seconds !== null) this.#requestDuration.observe({ route }, measures.seconds)
+    if (measures.decisionSeconds !== null) this.#decisionDuration.observe(measures.decisionSeconds)
     if (upstream !== null && upstreamSeconds !== null)
       this.#upstreamDuration.observe({ upstream }, upstreamSeconds)
   }
@@ -177,38 +205,56 @@ export class Metrics {
     this.#connections.dec()
   }
 
+  connectionDropped(): void {
+    this.#connectionsDropped.inc()
+  }
+
   tokenCache(result: 'hit' | 'miss'): void {
     this.#tokenCache.inc({ result })
   }
 
   keysRefresh(issuer: string, result: 'success' | 'failure', now: number): void {
+    remember(this.#fetched, issuer, result)
     this.#keysRefresh.inc({ issuer, result })
     if (result === 'success') this.#keysLastSuccess.set({ issuer }, now)
   }
 
   /** @param seconds null: the endpoint was not asked */
   introspection(issuer: string, result: string, seconds: number | null): void {
+    remember(this.#asked, issuer, result)
     this.#introspection.inc({ issuer, result })
     if (seconds !== null) this.#introspectionDuration.observe({ issuer }, seconds)
   }
 
-  /** @param now seconds since the epoch */
-  reloaded(result: 'success' | 'failure', now: number): void {
+  reloaded(result: 'success' | 'failure'): void {
     this.#reload.inc({ result })
-    if (result === 'success') this.#reloadLastSuccess.set(now)
   }
 
-  /** What the policy in use is made of; replaces what the one before it said. */
-  policyInUse(
-    hash: string,
-    certificates: readonly { readonly name: string; readonly notAfter: number }[],
-    lists: readonly { readonly name: string; readonly nextUpdate: number | null }[],
-  ): void {
+  /** What the policy in use is made of; replaces what the one before it said. `now` is seconds since the epoch. */
+  policyInUse({ hash, certificates, lists, fetched, asked }: PolicyParts, now: number): void {
     for (const gauge of [this.#policyInfo, this.#certificateExpiry, this.#crlNextUpdate]) gauge.reset()
+    this.#reloadLastSuccess.set(now)
     this.#policyInfo.set({ hash }, 1)
     for (const { name, notAfter } of certificates) this.#certificateExpiry.set({ name }, notAfter)
     for (const { name, nextUpdate } of lists)
       if (nextUpdate !== null) this.#crlNextUpdate.set({ name }, nextUpdate)
+    this.#forgetIssuers(new Set(fetched), new Set(asked))
+  }
+
+  /** A series that nothing moves any more would be an alert that never ends. */
+  #forgetIssuers(fetched: ReadonlySet<string>, asked: ReadonlySet<string>): void {
+    for (const [issuer, results] of this.#fetched) {
+      if (fetched.has(issuer)) continue
+      this.#fetched.delete(issuer)
+      this.#keysLastSuccess.remove({ issuer })
+      for (const result of results) this.#keysRefresh.remove({ issuer, result })
+    }
+    for (const [issuer, results] of this.#asked) {
+      if (asked.has(issuer)) continue
+      this.#asked.delete(issuer)
+      this.#introspectionDuration.remove({ issuer })
+      for (const result of results) this.#introspection.remove({ issuer, result })
+    }
   }
 
   #counter(key: keyof typeof METRICS): Counter {

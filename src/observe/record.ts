@@ -24,8 +24,9 @@ export interface RequestRecord {
   readonly clientAddress: string
   readonly interactionId: string
   readonly policyHash: string
-  readonly seconds: number
-  readonly decisionSeconds: number
+  /** null for bytes that never became a request. */
+  readonly seconds: number | null
+  readonly decisionSeconds: number | null
   readonly upstream: string | null
   readonly upstreamSeconds: number | null
 }
@@ -57,7 +58,7 @@ function lineOf(record: RequestRecord): Fields {
     ms: milliseconds(record.seconds),
     decisionMs: milliseconds(record.decisionSeconds),
     upstream: record.upstream,
-    upstreamMs: record.upstreamSeconds === null ? null : milliseconds(record.upstreamSeconds),
+    upstreamMs: milliseconds(record.upstreamSeconds),
   }
 }
 
@@ -66,6 +67,6 @@ function shortHash(text: string): string {
   return createHash('sha256').update(text).digest('hex').slice(0, 16)
 }
 
-function milliseconds(seconds: number): number {
-  return Math.round(seconds * 1e6) / 1e3
+function milliseconds(seconds: number | null): number | null {
+  return seconds === null ? null : Math.round(seconds * 1e6) / 1e3
 }

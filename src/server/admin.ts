@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Metrics } from '../observe/metrics.js'
+import { listen } from './listen.js'
 
 /** One condition of readiness, for people: `[+]keys main ok`. */
 export interface Condition {
@@ -34,14 +35,7 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   server.maxConnections = 256
   server.on('clientError', (_, socket) => socket.destroy())
   return {
-    listen: (host, port) =>
-      new Promise((resolve, reject) => {
-        server.once('error', reject)
-        server.listen(port, host, () => {
-          server.off('error', reject)
-          resolve()
-        })
-      }),
+    listen: (host, port) => listen(server, host, port),
     address: () => server.address() as AddressInfo,
     close: () => {
       server.close()

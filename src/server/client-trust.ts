@@ -38,9 +38,10 @@ function revocationsOf(
       if (!list.isSignedBy(authority)) continue
       const fingerprint = fingerprintOf(authority)
       const other = revocations.get(fingerprint)
-      // Of two lists of one authority the newer one holds.
-      if (other === undefined || (list.nextUpdate ?? 0) >= (other.nextUpdate ?? 0))
-        revocations.set(fingerprint, { serials: list.revoked, nextUpdate: list.nextUpdate })
+      const { revoked: serials, thisUpdate, nextUpdate } = list
+      // The newer one holds, not the one that is valid longer: an emergency list may well be short-lived.
+      if (other === undefined || thisUpdate >= other.thisUpdate)
+        revocations.set(fingerprint, { serials, thisUpdate, nextUpdate })
     }
   return revocations
 }

@@ -1,16 +1,15 @@
 import { randomBytes } from 'node:crypto'
-import type { Configuration, UpstreamSettings } from '../config/settings.js'
+import type { Configuration } from '../config/settings.js'
 import type { Gate, House } from '../gate/gate.js'
 import { createAuthenticator } from '../sources/authenticate-token.js'
 import { createDpop } from '../sources/dpop.js'
 import { createMemoryReplayStore } from '../sources/replay-store.js'
 import type { SourceMeter } from '../sources/token-source.js'
-import type { ForwardingEngine } from '../upstream/forwarding.js'
-import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
 import { type TrustBundle, trustBundle } from './client-trust.js'
 import { type TlsContexts, tlsContexts } from './tls-options.js'
 import { closeReplacedSources, type SourcesByIssuer, startNewSources, tokenSources } from './token-sources.js'
 import { clientCertificates } from './trusted-terminators.js'
+import { closeReplacedEngines, type EnginesByUpstream, forwardTo, upstreamEngines } from './upstreams.js'
 
 /** Everything that one configuration became. One immutable value: a reload builds another and swaps the reference. */
 export interface Running {
@@ -19,7 +18,7 @@ export interface Running {
   readonly bundle: TrustBundle
   readonly tls: TlsContexts
   readonly sources: SourcesByIssuer
-  readonly engine: ForwardingEngine
+  readonly engines: EnginesByUpstream
 }
 
 /**
@@ -38,7 +37,8 @@ export function compose(
   const tls = tlsContexts(settings.server.tls)
   const bundle = trustBundle(settings.server.tls.clients)
   const sources = tokenSources(settings.issuers, before?.sources ?? new Map(), meterOf(house))
-  const engine = engineOf(configuration, before, via)
+  const { bodyBytes } = settings.server.limits
+  const engines = upstreamEngines(settings.upstreams, bodyBytes, via, before?.engines ?? new Map())
   const gate: Gate = {
     policyHash: hash,
     served: { hosts: new Set(settings.server.publicOrigins.map(origin => new URL(origin).host)), via },
@@ -50,10 +50,10 @@ export function compose(
     dpop:
       before?.gate.dpop ??
       createDpop(createMemoryReplayStore(house.now, settings.server.limits.proofs), randomBytes(32)),
-    forward: engine.forward,
+    forward: forwardTo(engines),
     errors: settings.errors,
   }
-  return { configuration, gate, bundle, tls, sources, engine }
+  return { configuration, gate, bundle, tls, sources, engines }
 }
 
 /** Starts what is new and ends what is replaced; called once the new value is in use. */
@@ -61,18 +61,7 @@ export function takeOver(running: Running, before: Running | null): void {
   startNewSources(running.sources, before?.sources ?? new Map())
   if (before === null) return
   closeReplacedSources(running.sources, before.sources)
-  if (before.engine !== running.engine) before.engine.close()
-}
-
-function engineOf({ settings }: Configuration, before: Running | null, via: string): ForwardingEngine {
-  const upstreams: readonly UpstreamSettings[] = [...settings.upstreams.values()]
-  const { bodyBytes } = settings.server.limits
-  const old = before?.configuration.settings
-  const same =
-    old !== undefined &&
-    old.server.limits.bodyBytes === bodyBytes &&
-    JSON.stringify([...old.upstreams.values()]) === JSON.stringify(upstreams)
-  return same && before !== null ? before.engine : createHttpProxyEngine({ upstreams, via, bodyBytes })
+  closeReplacedEngines(running.engines, before.engines)
 }
 
 function meterOf({ metrics, log, now }: House): SourceMeter {

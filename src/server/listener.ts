@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, ServerResponse } from 'node:http'
-import { createServer, type Server } from 'node:https'
+import { createServer } from 'node:https'
 import type { AddressInfo, Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
@@ -15,6 +15,7 @@ import { clientInteractionId } from '../request/interaction-id.js'
 import type { TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 import { type Arrived, Connection } from './connection.js'
+import { listen } from './listen.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
 const TIMEOUT_CHECK_MS = 1000
@@ -51,6 +52,7 @@ export interface Listener {
 export function createListener(running: () => Running, house: House, limits: Limits): Listener {
   const connections = new Map<Duplex, Connection>()
   const accepted = new Map<string, Accepted>()
+  let lastDropTold = 0
   const server = createServer({
     ...running().tls.options,
     requestCert: true,
@@ -79,6 +81,17 @@ export function createListener(running: () => Running, house: House, limits: Lim
     socket.once('close', () => {
       if (accepted.get(ends)?.socket === socket) accepted.delete(ends) // the same client may be back already
     })
+  })
+  server.on('drop', () => {
+    house.metrics.connectionDropped()
+    const now = house.now()
+    // Once a second: those who flood the port would fill the log as well.
+    if (now - lastDropTold < 1) return
+    lastDropTold = now
+    house.log.warn(
+      { connections: limits.connections },
+      'server.limits.connections reached; connections are dropped',
+    )
   })
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.disableRenegotiation()
@@ -232,14 +245,4 @@ function codeOf(error: NodeJS.ErrnoException): DenialCode {
 function endAfterAnswer(connection: Connection, response: ServerResponse): void {
   if (response.writableFinished) connection.end()
   else response.once('finish', () => connection.end())
-}
-
-function listen(server: Server, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(port, host, () => {
-      server.off('error', reject)
-      resolve()
-    })
-  })
 }

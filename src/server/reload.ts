@@ -9,12 +9,11 @@ export interface ReloadOptions {
   readonly use: (configuration: Configuration) => void
   readonly hashInUse: () => string
   readonly log: Logger
-  readonly metrics: Metrics
-  readonly now: () => number
+  readonly metrics: Pick<Metrics, 'reloaded'>
 }
 
-/** What made a reload happen, for the log. */
-export type ReloadCause = 'SIGHUP' | 'file' | 'admin'
+/** What made a reload happen, for the log. `retry`: nothing; what was refused may be whole by now. */
+export type ReloadCause = 'SIGHUP' | 'file' | 'admin' | 'retry'
 
 /** Reads everything again; on any problem the gate in use serves on. Returns the problems, one line each. */
 export type Reload = (cause: ReloadCause) => Promise<readonly string[]>
@@ -22,46 +21,53 @@ export type Reload = (cause: ReloadCause) => Promise<readonly string[]>
 /** Problems that are said one by one; a broken file can have as many as it has lines. */
 const MOST_PROBLEMS = 50
 
-/** Reloads run one after another; those asked for while one runs become one more. */
+/** Reloads run one after another, in the order in which they are asked for; those that wait together are one. */
 export function createReload(options: ReloadOptions): Reload {
-  let running: Promise<readonly string[]> | null = null
-  let next: Promise<readonly string[]> | null = null
+  let last: Promise<unknown> = Promise.resolve()
+  let waiting: Promise<readonly string[]> | null = null
+  /** Why the last one was refused; empty when it was not. */
+  let refusal: readonly string[] = []
 
   return cause => {
-    if (running === null) return start(cause)
-    next ??= running.then(() => {
-      next = null
-      return start(cause)
+    if (waiting !== null) return waiting
+    waiting = last.then(async () => {
+      waiting = null
+      refusal = await reload(cause, options, refusal)
+      return refusal
     })
-    return next
-  }
-
-  function start(cause: ReloadCause): Promise<readonly string[]> {
-    running = reload(cause, options).finally(() => {
-      running = null
-    })
-    return running
+    last = waiting
+    return waiting
   }
 }
 
-async function reload(cause: ReloadCause, { load, use, hashInUse, log, metrics, now }: ReloadOptions) {
-  const refused = (all: readonly string[]) => {
-    metrics.reloaded('failure', now())
-    const more = all.length - MOST_PROBLEMS
-    const problems = more > 0 ? [...all.slice(0, MOST_PROBLEMS), `and ${more} more`] : all
-    for (const problem of problems)
-      log.error({ cause, problem }, 'reload refused; the policy before serves on')
-    return problems
+async function reload(
+  cause: ReloadCause,
+  { load, use, hashInUse, log, metrics }: ReloadOptions,
+  before: readonly string[],
+): Promise<readonly string[]> {
+  const problems = await attempt()
+  // A refusal that was told already is told again to those who ask, and not every few seconds.
+  if (problems.length === 0 || (cause === 'retry' && problems.join() === before.join())) return problems
+  metrics.reloaded('failure')
+  for (const problem of problems) log.error({ cause, problem }, 'reload refused; the policy before serves on')
+  return problems
+
+  async function attempt(): Promise<readonly string[]> {
+    try {
+      const loaded = await load()
+      if (!('settings' in loaded)) return shortened(loaded.map(formatProblem))
+      const hash = hashInUse()
+      use(loaded)
+      metrics.reloaded('success')
+      log.info({ cause, policy: loaded.hash.slice(0, 12), changed: loaded.hash !== hash }, 'reloaded')
+      return []
+    } catch (fault) {
+      return [fault instanceof Error ? fault.message : 'unknown fault']
+    }
   }
-  try {
-    const loaded = await load()
-    if (!('settings' in loaded)) return refused(loaded.map(formatProblem))
-    const before = hashInUse()
-    use(loaded)
-    metrics.reloaded('success', now())
-    log.info({ cause, policy: loaded.hash.slice(0, 12), changed: loaded.hash !== before }, 'reloaded')
-    return []
-  } catch (fault) {
-    return refused([fault instanceof Error ? fault.message : 'unknown fault'])
-  }
+}
+
+function shortened(problems: readonly string[]): readonly string[] {
+  const more = problems.length - MOST_PROBLEMS
+  return more > 0 ? [...problems.slice(0, MOST_PROBLEMS), `and ${more} more`] : problems
 }

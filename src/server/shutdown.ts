@@ -15,10 +15,12 @@ const LOOK_MS = 50
  * Drains: unready first (the caller's `isDraining` is already true), then no new connections, then the end of what is
  * in flight. Resolves when no connection is left or the deadline has passed.
  */
-export async function drain(listener: Listener, log: Logger): Promise<void> {
+export async function drain(listener: Listener, log: Logger, endTunnels: () => void): Promise<void> {
   log.info({ connections: listener.connections() }, 'draining')
   await sleep(NOTICE_MS)
   listener.stopAccepting()
+  // Not before: a client that connects again at once should find another instance.
+  endTunnels()
   const end = performance.now() + DEADLINE_MS
   while (listener.connections() > 0 && performance.now() < end) await sleep(LOOK_MS)
   if (listener.connections() > 0) log.warn({ connections: listener.connections() }, 'cut off at the deadline')

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { loadConfiguration } from '../config/load.js'
 import { formatProblem, type Problem } from '../config/problem.js'
-import type { Address, Configuration } from '../config/settings.js'
+import type { Address, Configuration, IssuerSettings } from '../config/settings.js'
 import type { House } from '../gate/gate.js'
 import { type Logger, openLog } from '../observe/logger.js'
 import { Metrics } from '../observe/metrics.js'
@@ -35,7 +35,8 @@ export async function startServer(
   const load = () => loadWatched(file, environment, watch)
   const loaded = await load()
   if (!('settings' in loaded)) return loaded
-  const { settings } = loaded
+  const atStart = loaded
+  const { settings } = atStart
   const log = openLog(settings.log.level)
   const metrics = new Metrics(version)
   let draining = false
@@ -48,7 +49,7 @@ export async function startServer(
   }
   const via = `postern-${randomBytes(4).toString('hex')}`
 
-  let running = compose(loaded, null, house, via)
+  let running = compose(atStart, null, house, via)
   const listener = createListener(() => running, house, settings.server.limits)
   const reload = createReload({
     load,
@@ -56,7 +57,6 @@ export async function startServer(
     hashInUse: () => running.configuration.hash,
     log,
     metrics,
-    now: house.now,
   })
   const admin = createAdminServer({
     metrics,
@@ -71,7 +71,7 @@ export async function startServer(
     listener.trustChanged()
     log.setLevel(configuration.settings.log.level)
     announce(running, house)
-    warnOfRestart(before.configuration, configuration, log)
+    warnOfRestart(atStart, configuration, log)
   }
 
   try {
@@ -83,9 +83,8 @@ export async function startServer(
     admin.close()
     throw error
   }
-  watch.begin(async () => (await reload('file')).length === 0)
+  watch.begin(async again => (await reload(again ? 'retry' : 'file')).length === 0)
   takeOver(running, null)
-  metrics.reloaded('success', house.now())
   announce(running, house)
   return {
     address: addressOf(listener.address()),
@@ -95,9 +94,10 @@ export async function startServer(
     stop: async () => {
       draining = true
       watch.close()
-      await drain(listener, log)
+      await drain(listener, log, () => {
+        for (const { engine } of running.engines.values()) engine.close()
+      })
       for (const { tokens } of running.sources.values()) tokens.close()
-      running.engine.close()
       admin.close()
       log.info({}, 'stopped')
       log.flush()
@@ -125,13 +125,19 @@ function addressOf({ address, port }: { address: string; port: number }): Addres
 /** Says what policy is in use, in metrics and log. */
 function announce(
   { configuration: { settings, hash, routes, warnings } }: Running,
-  { metrics, log }: House,
+  { metrics, log, now }: House,
 ): void {
   const { certificates, clients } = settings.server.tls
+  const issuers = [...settings.issuers.values()]
   metrics.policyInUse(
-    hash,
-    certificates,
-    (clients.crl ?? []).map(({ name, list }) => ({ name, nextUpdate: list.nextUpdate })),
+    {
+      hash,
+      certificates,
+      lists: (clients.crl ?? []).map(({ name, list }) => ({ name, nextUpdate: list.nextUpdate })),
+      fetched: namesOf(issuers.filter(({ keys }) => keys !== null && keys.from !== 'file')),
+      asked: namesOf(issuers.filter(({ introspection }) => introspection !== null)),
+    },
+    now(),
   )
   log.info(
     { policy: hash.slice(0, 12), routes: routes.routes.length, profile: settings.server.tls.profile },
@@ -140,15 +146,21 @@ function announce(
   for (const warning of warnings) log.warn({ problem: formatProblem(warning) }, 'policy warning')
 }
 
-/** Settings that a reload cannot change are said, not ignored in silence. */
-function warnOfRestart(before: Configuration, after: Configuration, log: Logger): void {
-  const fixed = ({ settings }: Configuration) => [
-    settings.server.listen,
-    settings.admin,
-    settings.server.limits,
-  ]
-  if (JSON.stringify(fixed(before)) !== JSON.stringify(fixed(after)))
-    log.warn({}, 'server.listen, server.limits and admin.listen take effect at the next start')
+function namesOf(issuers: readonly IssuerSettings[]): readonly string[] {
+  return issuers.map(({ rules }) => rules.name)
+}
+
+/** Settings that a reload cannot change are said, not ignored in silence, for as long as they differ from the start. */
+function warnOfRestart(atStart: Configuration, after: Configuration, log: Logger): void {
+  const fixed = ({ settings }: Configuration) => {
+    const { bodyBytes: _, ...limits } = settings.server.limits
+    return JSON.stringify([settings.server.listen, settings.admin, limits])
+  }
+  if (fixed(atStart) !== fixed(after))
+    log.warn(
+      {},
+      'server.listen, server.limits (except bodyBytes) and admin.listen take effect at the next start',
+    )
 }
 
 function conditionsOf({ sources }: Running, draining: boolean): readonly Condition[] {

@@ -48,6 +48,8 @@ export function tlsContexts(settings: TlsSettings): TlsContexts {
   if (first === undefined) throw new Error('no server certificate')
   const algorithms = algorithmsOf(settings, first)
   const options = contextOptions(settings, first, algorithms)
+  // Tried here, before anything is swapped: what makes a context of these options later cannot refuse any more.
+  createSecureContext(options)
   const named = others.map(certificate => ({
     names: certificate.dnsNames,
     context: createSecureContext(contextOptions(settings, certificate, algorithms)),

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { type FSWatcher, realpathSync, watch } from 'node:fs'
-import { readFile } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 /** Editors and ConfigMap swaps make several events of one change. Milliseconds. */
@@ -10,16 +10,30 @@ const LONGEST_SETTLE_MS = 1_000
 /** For file systems without events, such as NFS. Milliseconds. */
 const POLL_MS = 10_000
 
+type Read = (path: string) => Promise<Buffer>
+
+/** For tests. */
+interface WatchOptions {
+  readonly pollMs?: number
+  readonly read?: Read
+}
+
+/** Files at one time. */
+interface Seen {
+  readonly stats: string
+  readonly content: string
+}
+
 /** Looks at files from `begin` until `close`. */
 export interface FileWatch {
   /** Replaces the list of files. Resolves once every later change will be noticed, also one from before `begin`. */
   readonly files: (paths: readonly string[]) => Promise<void>
   readonly isWatching: (paths: readonly string[]) => boolean
   /**
-   * @param changed resolves with whether the new content was taken into use; if not, it is asked again by and by when
-   *   anything else changes in the directories: a new policy may name a file that comes later
+   * @param changed resolves with whether the new content was taken into use. If not, it is asked again by and by, with
+   *   `again`: a new policy may name a file that comes later, in a directory that nobody watches yet.
    */
-  readonly begin: (changed: () => Promise<boolean>) => void
+  readonly begin: (changed: (again: boolean) => Promise<boolean>) => void
   readonly close: () => void
 }
 
@@ -27,17 +41,22 @@ export interface FileWatch {
  * Notices, some milliseconds later, that the content of any of the files changed. Directories are watched, not files:
  * a watch on a file goes deaf at its first atomic replacement, which is how editors save and Kubernetes swaps a mount.
  */
-export function watchFiles(): FileWatch {
+export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions = {}): FileWatch {
   let files: readonly string[] = []
-  let known: Promise<string> = fingerprint(files)
-  let changed: (() => Promise<boolean>) | null = null
+  let known: Promise<Seen> = look(null)
+  let changed: ((again: boolean) => Promise<boolean>) | null = null
   let watchers: FSWatcher[] = []
   let poll: NodeJS.Timeout | null = null
   let settle: NodeJS.Timeout | null = null
   let settlingSince = 0
-  /** Whether anything happened in the directories since `changed` was last called. */
-  let stirred = false
   let refused = false
+
+  /** The files as they are now; read only when they look different, for lists of revoked certificates are long. */
+  async function look(before: Seen | null): Promise<Seen> {
+    const paths = files
+    const stats = await statsOf(paths)
+    return before?.stats === stats ? before : { stats, content: await fingerprint(paths, read) }
+  }
 
   function rewatch(): void {
     for (const watcher of watchers) watcher.close()
@@ -53,31 +72,30 @@ export function watchFiles(): FileWatch {
   }
 
   function soon(): void {
-    stirred = true
     const now = performance.now()
     if (settle === null) settlingSince = now
     else clearTimeout(settle)
     const wait = now - settlingSince < LONGEST_SETTLE_MS ? SETTLE_MS : 0
     settle = setTimeout(() => {
       settle = null
-      void compare(false)
+      void compare('event')
     }, wait)
   }
 
-  async function compare(anyway: boolean): Promise<void> {
+  async function compare(cause: 'event' | 'poll'): Promise<void> {
     const before = known
-    const present = fingerprint(files)
+    // A file can be written twice between two ticks of the clock that its times are from: an event is looked into.
+    const present = cause === 'event' ? look(null) : before.then(look)
     known = present
-    const differs = (await before) !== (await present)
-    if (changed === null || !(differs || anyway)) return
-    stirred = false
-    refused = !(await changed())
+    const differs = (await before).content !== (await present).content
+    const again = !differs && refused && cause === 'poll'
+    if (changed !== null && (differs || again)) refused = !(await changed(again))
   }
 
   return {
     files: async next => {
       files = next
-      known = fingerprint(files)
+      known = look(null)
       if (changed !== null) rewatch()
       await known
     },
@@ -87,10 +105,10 @@ export function watchFiles(): FileWatch {
       rewatch()
       poll = setInterval(() => {
         rewatch()
-        void compare(refused && stirred)
-      }, POLL_MS)
+        void compare('poll')
+      }, pollMs)
       poll.unref()
-      void compare(false)
+      void compare('event')
     },
     close: () => {
       changed = null
@@ -115,8 +133,19 @@ function directoriesOf(paths: readonly string[]): Set<string> {
   return directories
 }
 
-async function fingerprint(paths: readonly string[]): Promise<string> {
+/** What the file system says of files without reading them. */
+async function statsOf(paths: readonly string[]): Promise<string> {
+  const each = paths.map(async path => {
+    const stats = await stat(path, { bigint: true }).catch(() => null)
+    return stats === null
+      ? [path]
+      : [path, stats.dev, stats.ino, stats.size, stats.mtimeNs, stats.ctimeNs].map(String)
+  })
+  return JSON.stringify(await Promise.all(each))
+}
+
+async function fingerprint(paths: readonly string[], read: Read): Promise<string> {
   const hash = createHash('sha256')
-  for (const path of paths) hash.update(await readFile(path).catch(() => 'missing')).update('\0')
+  for (const path of paths) hash.update(await read(path).catch(() => 'missing')).update('\0')
   return hash.digest('hex')
 }

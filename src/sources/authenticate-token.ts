@@ -1,8 +1,8 @@
 import type { TokenFacts } from '../checks/token-facts.js'
 import { Denial, type Verdict } from '../decision/denials.js'
+import { excerpt } from '../policy/excerpt.js'
 import type { Credentials } from '../request/credentials.js'
 import { readCompactJws, unverifiedIssuer } from './compact-jws.js'
-import { excerpt } from './excerpt.js'
 import type { TokenSource } from './token-source.js'
 
 /**

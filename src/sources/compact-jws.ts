@@ -1,7 +1,8 @@
 import { Denial, type Verdict } from '../decision/denials.js'
 import type { Claims } from '../policy/flow-rules.js'
+import { MAX_KID_LENGTH } from '../policy/key-set.js'
+import { type JsonObject, JsonProblem, readJsonObject } from '../policy/strict-json.js'
 import { MAX_TOKEN_BYTES } from '../request/credentials.js'
-import { type JsonObject, JsonProblem, readJsonObject } from './strict-json.js'
 
 /**
  * A JWS in compact form whose payload is a JSON object: a JWT, read and not yet verified. Of the header only what is
@@ -19,9 +20,6 @@ export interface JwsHeader {
   /** As it stands in the header; null when absent. */
   readonly typ: string | null
 }
-
-/** Longer key ids are refused (RFC 8725 section 3.10: kid is input of the sender). */
-export const MAX_KID_LENGTH = 256
 
 /**
  * Reads a compact JWS (RFC 7515 section 7.1): three parts, each canonical base64url, so that a token has exactly one

@@ -1,6 +1,6 @@
-import { excerpt } from './excerpt.js'
+import { excerpt } from '../policy/excerpt.js'
+import type { JsonObject } from '../policy/strict-json.js'
 import { type GetJson, OutboundFailure, urlProblem } from './outbound.js'
-import type { JsonObject } from './strict-json.js'
 
 /**
  * Where the metadata of an issuer may be: RFC 8414 section 3.1 puts the well-known part before the path of the issuer,

@@ -1,14 +1,14 @@
 import { hash, type KeyObject } from 'node:crypto'
 import type { ProofFacts } from '../checks/proof-facts.js'
 import { Denial, type Verdict } from '../decision/denials.js'
+import { KEY_KIND_OF_ALGORITHM } from '../policy/algorithms.js'
+import { excerpt } from '../policy/excerpt.js'
+import { KeyFault, readKey, type VerificationKey } from '../policy/key-set.js'
 import type { DpopRule } from '../policy/policy.js'
+import { JsonProblem } from '../policy/strict-json.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
-import { KEY_KIND_OF_ALGORITHM } from './algorithms.js'
 import { readJwsParts } from './compact-jws.js'
 import type { Nonces } from './dpop-nonce.js'
-import { excerpt } from './excerpt.js'
-import { readKey, type VerificationKey } from './key-set.js'
-import { JsonProblem } from './strict-json.js'
 import { signatureProblem } from './verify-signature.js'
 
 /** Longer proofs are refused unread. One with an RSA key of 8192 bits has some 3 KiB. */
@@ -60,7 +60,7 @@ function keyOf(
   const kind = KEY_KIND_OF_ALGORITHM.get(alg)
   if (kind === undefined || !algorithms.includes(alg)) return `alg is ${excerpt(alg)}`
   const key = readKey(jwk)
-  if (typeof key === 'string') return `jwk: ${key}`
+  if (key instanceof KeyFault) return `jwk: ${key.reason}`
   // The client chose the key: a long exponent makes each verification cost milliseconds, or OpenSSL gives up on it.
   if ((key.key.asymmetricKeyDetails?.publicExponent ?? 0n) > MAX_RSA_EXPONENT)
     return 'jwk: RSA with an exponent of more than 32 bits'

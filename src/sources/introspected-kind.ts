@@ -1,6 +1,6 @@
 import { Denial } from '../decision/denials.js'
+import { excerpt } from '../policy/excerpt.js'
 import type { Claims } from '../policy/flow-rules.js'
-import { excerpt } from './excerpt.js'
 
 /** What access tokens are called, in lower case: RFC 7662 section 2.2, RFC 8693 section 3, and servers that have words of their own. */
 const ACCESS_TOKEN_TYPES = ['bearer', 'dpop', 'access_token', 'urn:ietf:params:oauth:token-type:access_token']

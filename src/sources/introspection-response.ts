@@ -1,12 +1,12 @@
 import { Denial } from '../decision/denials.js'
+import { KEY_KIND_OF_ALGORITHM } from '../policy/algorithms.js'
+import { excerpt } from '../policy/excerpt.js'
 import type { Claims } from '../policy/flow-rules.js'
 import type { IntrospectionSettings } from '../policy/introspection.js'
-import { KEY_KIND_OF_ALGORITHM } from './algorithms.js'
+import { type JsonObject, JsonProblem, readJsonObject } from '../policy/strict-json.js'
 import { readCompactJws } from './compact-jws.js'
-import { excerpt } from './excerpt.js'
 import type { KeySource } from './keys.js'
 import type { Reply } from './outbound.js'
-import { type JsonObject, JsonProblem, readJsonObject } from './strict-json.js'
 import { signatureProblem } from './verify-signature.js'
 
 /** Media type of signed replies (RFC 9701 section 4), and their typ with `application/` left out. */

@@ -1,11 +1,11 @@
 import { type TokenFacts, tokenFacts } from '../checks/token-facts.js'
 import { Denial, type Verdict } from '../decision/denials.js'
+import { excerpt } from '../policy/excerpt.js'
 import type { Claims } from '../policy/flow-rules.js'
 import type { IntrospectionSettings } from '../policy/introspection.js'
 import { type Clock, systemClock } from './clock.js'
 import { readCompactJws } from './compact-jws.js'
 import { deepFreeze } from './deep-freeze.js'
-import { excerpt } from './excerpt.js'
 import { introspectedKindProblem } from './introspected-kind.js'
 import { createIntrospectionCache } from './introspection-cache.js'
 import {

@@ -1,9 +1,15 @@
 import { Denial, type Verdict } from '../decision/denials.js'
+import {
+  type KeyHint,
+  type KeySet,
+  readKeySet,
+  readKeySetText,
+  selectKeys,
+  type VerificationKey,
+} from '../policy/key-set.js'
 import { type Clock, systemClock } from './clock.js'
 import { discoverKeysUrl } from './discovery.js'
-import { type KeyHint, type KeySet, readKeySet, selectKeys, type VerificationKey } from './key-set.js'
-import { createOutbound, type GetJson, OutboundFailure, urlProblem } from './outbound.js'
-import { JsonProblem, readJsonObject } from './strict-json.js'
+import { createOutbound, type GetJson, OutboundFailure } from './outbound.js'
 import type { SourceMeter } from './token-source.js'
 
 /** Where the keys of an issuer come from; has the shape of the policy's settings. Durations in milliseconds. */
@@ -65,19 +71,6 @@ export interface KeySourceOptions {
   readonly previous?: KeyHandover | null
 }
 
-/** What makes these settings unfit for use, in one sentence; null when nothing does. For the load of the policy. */
-export function keySettingsProblem(issuer: string, settings: KeySettings): string | null {
-  if (settings.from === 'file') {
-    const set = readKeySetText(settings.text)
-    if (typeof set === 'string') return set
-    return set.keys.length > 0 ? null : ['no usable key', ...set.ignored].join('; ')
-  }
-  if (settings.from === 'url') return urlProblem(settings.url)
-  const problem = urlProblem(issuer)
-  if (problem !== null) return problem
-  return /[?#]/.test(issuer) ? 'an issuer with query or fragment has no metadata (RFC 8414 section 2)' : null
-}
-
 /**
  * The keys of one issuer. A file is read at once. Remote keys are fetched in the background after `start`; an issuer
  * that is down costs readiness at a cold start and nothing later, until `staleForMs` is over.
@@ -89,13 +82,13 @@ export function createKeySource(options: KeySourceOptions): KeySource {
 
 function fixedKeys(text: string): KeySource {
   const set = readKeySetText(text)
-  const unavailable = () => (typeof set === 'string' ? new Denial('issuer_unavailable', set) : null)
+  const problem = typeof set === 'string' ? `the key file ${set}` : null
+  const unavailable = () => (problem === null ? null : new Denial('issuer_unavailable', problem))
   return {
     start: async () => {},
-    keysFor: hint =>
-      typeof set === 'string' ? new Denial('issuer_unavailable', set) : selectKeys(set, hint),
+    keysFor: hint => unavailable() ?? selectKeys(set as KeySet, hint),
     unavailable,
-    isReady: () => typeof set !== 'string' && set.keys.length > 0,
+    isReady: () => problem === null,
     onChange: () => {},
     handover: () => null,
     close: () => {},
@@ -115,7 +108,6 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
   const listeners: (() => void)[] = []
 
   let set = inherited?.set ?? null
-  let ready = inherited !== null && inherited.set.keys.length > 0
   let failingSince = inherited?.failingSince ?? null
   let failures = 0
   /** Attempts are numbered as they begin; `adopted` is the number of the one whose keys are in use. */
@@ -133,27 +125,21 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
     if (closing.signal.aborted || number < adopted) return
     if (answer instanceof OutboundFailure) {
       failingSince ??= clock.now()
+      failures += 1
       meter.keysRefresh(name, 'failure', answer.detail)
     } else {
       adopted = number
       failingSince = null
+      failures = 0
       adopt(answer)
     }
-    const succeeded = !(answer instanceof OutboundFailure) && answer.keys.length > 0
-    failures = succeeded ? 0 : failures + 1
     schedule()
   }
 
   function adopt(next: KeySet): void {
     const changed = set !== null && set.fingerprint !== next.fingerprint
     set = next
-    const usable = next.keys.length > 0
-    ready ||= usable
-    meter.keysRefresh(
-      name,
-      usable ? 'success' : 'failure',
-      [`${next.keys.length} keys`, ...next.ignored].join('; '),
-    )
+    meter.keysRefresh(name, 'success', [`${next.keys.length} keys`, ...next.ignored].join('; '))
     if (changed) for (const listener of listeners) listener()
   }
 
@@ -210,7 +196,7 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
       return fetching === null ? presentKeys(hint) : fetching.then(() => presentKeys(hint))
     },
     unavailable,
-    isReady: () => ready,
+    isReady: () => set !== null,
     onChange(listener) {
       listeners.push(listener)
     },
@@ -233,12 +219,9 @@ async function fetchKeySet(
   if (url instanceof OutboundFailure) return url
   const document = await get(url, signal)
   if (document instanceof OutboundFailure) return document
-  return readKeySet(document) ?? new OutboundFailure('the answer is no JWK set')
-}
-
-/** The set, or why the text is none. */
-function readKeySetText(text: string): KeySet | string {
-  const document = readJsonObject(Buffer.from(text))
-  if (document instanceof JsonProblem) return document.detail
-  return readKeySet(document) ?? 'no JWK set: keys is not a list'
+  const set = readKeySet(document)
+  if (set === null) return new OutboundFailure('the answer is no JWK set')
+  // No issuer signs with no key: such a set is a fault of its own, and no reason to call good tokens forged.
+  if (set.keys.length === 0) return new OutboundFailure(['no usable key', ...set.ignored].join('; '))
+  return set
 }

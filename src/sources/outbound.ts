@@ -1,6 +1,6 @@
 import { Agent as HttpAgent, type IncomingMessage, request as requestHttp } from 'node:http'
 import { Agent as HttpsAgent, request as requestHttps } from 'node:https'
-import { type JsonObject, JsonProblem, readJsonObject } from './strict-json.js'
+import { type JsonObject, JsonProblem, readJsonObject } from '../policy/strict-json.js'
 
 /** Why nothing usable came back. `detail` is for the operator: no query, no credentials, no part of the answer. */
 export class OutboundFailure {

@@ -1,8 +1,8 @@
 import { Denial } from '../decision/denials.js'
+import { excerpt } from '../policy/excerpt.js'
 import { claimAt } from '../policy/flow-rules.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { CompactJws, JwsHeader } from './compact-jws.js'
-import { excerpt } from './excerpt.js'
 
 /** JWTs that serve other purposes and never open an API, whatever a policy lists (RFC 8725 section 3.11). */
 const OTHER_KINDS = [

@@ -1,6 +1,6 @@
 import { compactVerify } from 'jose'
 import { Denial, type DenialCode } from '../decision/denials.js'
-import type { VerificationKey } from './key-set.js'
+import type { VerificationKey } from '../policy/key-set.js'
 
 /** What the codes of jose's errors mean for a token. A code that is not here is a fault of ours. */
 const DENIAL_OF_JOSE_CODE: Readonly<Record<string, DenialCode>> = {

@@ -35,7 +35,7 @@ export type Forward = (grant: Grant, exchange: Exchange) => Promise<Verdict<Forw
 /** One way to speak to upstreams; all of them pass the same wire tests. */
 export interface ForwardingEngine {
   readonly forward: Forward
-  /** Ends idle connections; running exchanges finish. */
+  /** Ends idle connections, and tunnels with a close frame; running exchanges finish. */
   readonly close: () => void
 }
 
@@ -46,6 +46,7 @@ export interface Upstream {
   readonly ca: string | null
   readonly connectTimeoutMs: number
   readonly responseTimeoutMs: number
+  /** Exchanges at a time, and as many tunnels besides. */
   readonly connections: number
   readonly authorization: 'forward' | 'strip'
   readonly clientCert: 'forward' | 'strip'

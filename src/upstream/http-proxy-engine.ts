@@ -4,6 +4,7 @@ import { ConnectionPool } from './connection-pool.js'
 import type { ForwardingEngine, Upstream } from './forwarding.js'
 import { createHttpProxySend } from './http-proxy-send.js'
 import { type Destination, roundTrip } from './round-trip.js'
+import { Tunnels } from './tunnel.js'
 
 /** What an engine is told when it starts. */
 export interface HttpProxyEngineOptions {
@@ -12,19 +13,23 @@ export interface HttpProxyEngineOptions {
   readonly via: string
   /** The longest request body in bytes. */
   readonly bodyBytes: number
-  /** Hears of every answer that began: the name of the upstream and the milliseconds from sending to the head. */
-  readonly onUpstreamDuration?: (upstream: string, milliseconds: number) => void
+  /** How long a client may take nothing of an answer that waits for it. Milliseconds. */
+  readonly clientStallMs: number
 }
 
 /** Starts an engine. Throws when the URL of an upstream is not plain http or https without a path. */
 export function createHttpProxyEngine(options: HttpProxyEngineOptions): ForwardingEngine {
   const send = createHttpProxySend()
-  const tunnels = new Set<() => void>()
-  const { via, bodyBytes, onUpstreamDuration = () => {} } = options
+  const { via, bodyBytes, clientStallMs } = options
   const destinations = new Map(
     options.upstreams.map((upstream): [string, Destination] => [
       upstream.name,
-      { upstream, pool: new ConnectionPool(upstream), via, bodyBytes, send, onUpstreamDuration, tunnels },
+      {
+        upstream,
+        pool: new ConnectionPool(upstream),
+        tunnels: new Tunnels(upstream.connections),
+        ...{ via, bodyBytes, clientStallMs, send },
+      },
     ]),
   )
   return {
@@ -36,8 +41,10 @@ export function createHttpProxyEngine(options: HttpProxyEngineOptions): Forwardi
       return roundTrip(grant, exchange, destination)
     },
     close: () => {
-      for (const { pool } of destinations.values()) pool.close()
-      for (const end of tunnels) end()
+      for (const { pool, tunnels } of destinations.values()) {
+        pool.close()
+        tunnels.close()
+      }
     },
   }
 }

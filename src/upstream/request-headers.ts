@@ -21,6 +21,20 @@ const RESERVED: ReadonlySet<string> = new Set([
   'x-fapi-interaction-id',
   'x-forwarded',
   'x-real-ip',
+  // Frameworks that honour these run another method or path than the one that was matched.
+  'x-http-method',
+  'x-http-method-override',
+  'x-method-override',
+  'x-original-url',
+  'x-rewrite-url',
+  // Identities and addresses that frameworks take from a proxy in front of them.
+  'remote-user',
+  'true-client-ip',
+  'x-arr-clientcert',
+  'x-client-ip',
+  'x-host',
+  'x-original-host',
+  'x-remote-user',
 ])
 const RESERVED_PREFIX = /^(?:postern-|x-forwarded-|client-cert|x-client-cert|x-ssl-|ssl-client-|x-amzn-mtls-)/
 
@@ -68,7 +82,7 @@ function isForUpstream(name: string, nominated: ReadonlySet<string>, rules: Requ
 }
 
 /** Asks for a folded name: fields that no client may set towards an upstream. */
-export function isReserved(folded: string): boolean {
+function isReserved(folded: string): boolean {
   return RESERVED.has(folded) || RESERVED_PREFIX.test(folded)
 }
 

@@ -10,7 +10,7 @@ import type { Exchange, Forwarded, Upstream } from './forwarding.js'
 import { announcedTooLarge, announcesBody, LimitedBody, tooLarge } from './request-body.js'
 import { requestHeaders } from './request-headers.js'
 import { type AnswerHead, type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
-import { watchTunnel } from './tunnel.js'
+import type { Tunnels } from './tunnel.js'
 import type { Origin } from './upstream-agent.js'
 import { isReset, upstreamFailure } from './upstream-failure.js'
 
@@ -48,9 +48,8 @@ export interface Destination {
   readonly via: string
   readonly bodyBytes: number
   readonly send: Send
-  readonly onUpstreamDuration: (upstream: string, milliseconds: number) => void
-  /** How to end each of the upgraded connections that are open. */
-  readonly tunnels: Set<() => void>
+  readonly clientStallMs: number
+  readonly tunnels: Tunnels
 }
 
 type Outcome = Verdict<Forwarded> | null
@@ -98,6 +97,7 @@ class RoundTrip {
     const refusal = this.#refusalOfBody()
     if (this.#client.destroyed || request.socket.destroyed) this.#settle(null)
     else if (refusal !== null) this.#settle(refusal)
+    else if (this.#mayUpgrade && !this.#to.tunnels.takesMore) this.#refuseTunnel()
     else this.#enterPool()
   }
 
@@ -257,7 +257,8 @@ class RoundTrip {
     // RFC 9112 section 9.5: an answer that refuses the body, or a connection that closes, means to stop sending.
     if (early && (status >= 400 || closes(answer))) request.unpipe().resume()
     response.writeHead(status, reasonOf(answer), headers as string[])
-    relayBody(answer, response, early ? request : null, this.#answerMs, end => {
+    const patience = { upstreamMs: this.#answerMs, clientMs: this.#to.clientStallMs }
+    relayBody(answer, response, early ? request : null, patience, end => {
       this.#settle({ ...forwarded, end })
       if (end === 'complete') upgrade?.socket.end(() => upgrade.socket.destroy())
     })
@@ -276,25 +277,25 @@ class RoundTrip {
       this.#refuse('upstream_malformed', '101 to another protocol than was asked for')
       return
     }
+    if (!this.#to.tunnels.takesMore) {
+      socket.destroy() // others were faster
+      this.#refuseTunnel()
+      return
+    }
     this.#state = 'switched'
     clearTimeout(this.#deadline)
     this.#ignoreClient()
     const forwarded = this.#measured(101)
-    const { tunnels } = this.#to
-    const close = watchTunnel(client, socket, end => {
-      tunnels.delete(close)
-      this.#leavePool()
-      this.#settle({ ...forwarded, end })
-    })
-    tunnels.add(close)
+    // A tunnel lasts for hours; ordinary requests shall not wait for its end.
+    this.#leavePool()
+    const expiresAt = this.#grant.token?.expiresAt ?? null
+    this.#to.tunnels.add(client, socket, expiresAt, end => this.#settle({ ...forwarded, end }))
     answer.headers = dictionaryOf(switchingHeaders(headOf(answer), this.#answerRules(false)))
     switchProtocols(answer, socket, head)
   }
 
   #measured(status: number): Omit<Forwarded, 'end'> {
-    const upstreamMs = performance.now() - this.#startedAt
-    this.#to.onUpstreamDuration(this.#to.upstream.name, upstreamMs)
-    return { status, upstreamMs }
+    return { status, upstreamMs: performance.now() - this.#startedAt }
   }
 
   #answerRules(closes: boolean): AnswerRules {
@@ -316,6 +317,10 @@ class RoundTrip {
 
   #refuse(code: DenialCode, detail: string): void {
     this.#settle(new Denial(code, `${this.#to.upstream.name}: ${detail}`))
+  }
+
+  #refuseTunnel(): void {
+    this.#refuse('upstream_unavailable', `${this.#to.upstream.connections} upgraded connections are open`)
   }
 
   #settle(outcome: Outcome): void {
@@ -374,7 +379,9 @@ function dictionaryOf(headers: RawHeaders): NodeJS.Dict<string[]> {
   const dictionary: NodeJS.Dict<string[]> = Object.create(null)
   for (let i = 0; i + 1 < headers.length; i += 2) {
     const name = headers[i] as string
-    dictionary[name] = [...(dictionary[name] ?? []), headers[i + 1] as string]
+    const values = dictionary[name] ?? []
+    values.push(headers[i + 1] as string)
+    dictionary[name] = values
   }
   return dictionary
 }

@@ -5,12 +5,62 @@ import type { Forwarded } from './forwarding.js'
 /** Milliseconds that one side may go on after the other has ended. */
 const HALF_OPEN_MS = 5000
 
+/** RFC 6455 section 7.4.1: the endpoint is going away. */
+const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9])
+/** What a client sends is masked (section 5.3); the mask of zeroes changes nothing. */
+const GOING_AWAY_MASKED = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9])
+
+/**
+ * The upgraded connections to one upstream. They last as long as both sides please, so they hold no place of the pool,
+ * where ordinary requests would wait for them; instead they have a bound of their own.
+ */
+export class Tunnels {
+  readonly #limit: number
+  readonly #open = new Set<() => void>()
+  #closed = false
+
+  constructor(limit: number) {
+    this.#limit = limit
+  }
+
+  get takesMore(): boolean {
+    return !this.#closed && this.#open.size < this.#limit
+  }
+
+  /**
+   * `onEnd` is called once, when both sockets are gone. Nobody judges what flows in a tunnel, so it does not outlive the
+   * token that opened it.
+   * @param expiresAt of that token, in seconds since the epoch; null: nothing expires
+   */
+  add(
+    client: Duplex,
+    upstream: Duplex,
+    expiresAt: number | null,
+    onEnd: (end: Forwarded['end']) => void,
+  ): void {
+    const expiry = expiresAt === null ? undefined : setTimeout(() => end(), millisecondsUntil(expiresAt))
+    const end = watchTunnel(client, upstream, how => {
+      clearTimeout(expiry)
+      this.#open.delete(end)
+      onEnd(how)
+    })
+    this.#open.add(end)
+  }
+
+  /** Ends them all, and takes no more. */
+  close(): void {
+    this.#closed = true
+    for (const end of this.#open) end()
+  }
+}
+
+/** For a timer, which cannot wait for longer than 2^31 - 1 ms. */
+function millisecondsUntil(seconds: number): number {
+  return Math.min(Math.max(seconds * 1000 - Date.now(), 0), 2 ** 31 - 1)
+}
+
 /** Watches a tunnel; `onEnd` is called once, when both sockets are gone. Returns how to end it from here. */
-export function watchTunnel(
-  client: Duplex,
-  upstream: Duplex,
-  onEnd: (end: Forwarded['end']) => void,
-): () => void {
+function watchTunnel(client: Duplex, upstream: Duplex, onEnd: (end: Forwarded['end']) => void): () => void {
   let end: Forwarded['end'] | null = null
   let halfOpen: NodeJS.Timeout | null = null
   const onOneEnded = (): void => {
@@ -42,8 +92,9 @@ export function watchTunnel(
   })
   return () => {
     end ??= 'complete'
-    client.end()
-    upstream.end()
+    // In the middle of a frame they are read as a part of it, and the connection ends all the same.
+    client.end(GOING_AWAY)
+    upstream.end(GOING_AWAY_MASKED)
     onOneEnded()
   }
 }

@@ -260,7 +260,9 @@ t.test('scopes agree with a naive model', async t => {
 })
 
 t.test('a certificate is refused for each reason alone', async t => {
-  const revocations = new Map([['CA', { serials: new Set(['02']), nextUpdate: NOW + 100 }]])
+  const revocations = new Map([
+    ['CA', { serials: new Set(['02']), thisUpdate: NOW - 100, nextUpdate: NOW + 100 }],
+  ])
   const cases: [string, Partial<CertificateFacts>, Partial<ClientTrust>, string | null][] = [
     ['a good one', {}, {}, null],
     ['without extended key usage', { extendedKeyUsage: null }, {}, null],
@@ -316,7 +318,7 @@ t.test('a certificate is refused for each reason alone', async t => {
 })
 
 t.test('an expired list refuses or lets pass as the policy says, and still revokes', async t => {
-  const revocations = new Map([['CA', { serials: new Set(['02']), nextUpdate: NOW }]])
+  const revocations = new Map([['CA', { serials: new Set(['02']), thisUpdate: NOW - 100, nextUpdate: NOW }]])
   const judgeWith = (onExpiredCrl: 'deny' | 'allow', serial: string) =>
     judgeCertificate(
       { ...CERTIFICATE, chain: [{ authority: 'CA', serial }] },

@@ -125,6 +125,8 @@ apis:
       GET /{path...}: {}
       POST /{path...}: {}
 `
+/** What is served of it by RFC 9728, for APIs with tokens. */
+const METADATA = ['', '/accounts', '/events'].map(base => `/.well-known/oauth-protected-resource${base}`)
 const live = await startPostern({ write }, POLICY)
 t.teardown(async () => {
   await live.stop()
@@ -216,17 +218,23 @@ t.test('what cannot be understood ends with 2, says why on stderr, and prints no
 t.test('check shows the routes of a good policy as a table', async t => {
   const { code, stdout, stderr } = await postern(['check'], { NO_COLOR: '1' })
   t.equal(code, 0)
-  const [head = '', ...rows] = stdout.trimEnd().split('\n')
-  t.match(head, /^METHOD +PATH +SECURITY +FLOW +SCOPES +UPSTREAM$/)
+  const [table = '', metadata] = stdout.trimEnd().split('\n\n')
+  const [head = '', ...rows] = table.split('\n')
+  t.match(head, /^METHOD +PATH +SECURITY +PROFILE +FLOW +SCOPES +UPSTREAM$/)
   t.equal(rows.length, 7)
   const column = head.indexOf('SCOPES')
   t.equal(rows[1]?.slice(column).split(/ {2,}/)[0], 'contact (optional: personal)')
   t.match(
     rows[0],
-    /^GET +\/accounts\/\{id\} +mtls \+ oauth2 +authorization_code +one of basic, detailed +provider$/,
+    /^GET +\/accounts\/\{id\} +mtls \+ oauth2 +custom +authorization_code +one of basic, detailed +provider$/,
   )
-  t.match(rows[4], /^GET +\/machines\/\{id\} +mtls +- +- +provider$/)
+  t.match(rows[4], /^GET +\/machines\/\{id\} +mtls +custom +- +- +provider$/)
   t.match(rows[5], /^GET +\/open\/\{path\.\.\.\} +public /)
+  t.equal(
+    metadata,
+    ['metadata (RFC 9728)', ...METADATA.map(path => `  ${path}`)].join('\n'),
+    'what Postern answers itself',
+  )
   t.match(stderr, /warning policies\.yaml:\d+:\d+ /)
   t.match(stderr, /7 routes, policy [0-9a-f]{12}\n$/)
 })
@@ -238,7 +246,14 @@ t.test('check --json has the keys that were promised', async t => {
   t.equal(result.ok, true)
   t.strictSame(result.problems, [])
   t.equal(result.routes.length, 7)
-  const keys = ['id', 'method', 'template', 'api', 'security', 'flow', 'scopes', 'upstream', 'mode']
+  t.strictSame(
+    result.metadata.map(({ path }: { path: string }) => path),
+    METADATA,
+  )
+  const keys = [
+    ...['id', 'method', 'template', 'api', 'security', 'flow', 'scopes', 'upstream', 'mode'],
+    ...['profile', 'headers'],
+  ]
   for (const route of result.routes) t.strictSame(Object.keys(route), keys)
   t.strictSame(result.routes[1], {
     id: 'GET /accounts/{id}/contact',
@@ -250,6 +265,8 @@ t.test('check --json has the keys that were promised', async t => {
     scopes: { any: [], all: ['contact'], optional: ['personal'] },
     upstream: 'provider',
     mode: 'enforce',
+    profile: 'custom',
+    headers: 'tolerant',
   })
 })
 
@@ -298,7 +315,6 @@ t.test('a policy that is not there, or is no YAML, ends with 78', async t => {
       ['check', '-c', 'nowhere.yaml'],
       ['serve', '-c', 'nowhere.yaml'],
       ['explain', 'GET', '/a', '-c', 'nowhere.yaml'],
-      ['healthcheck', '-c', 'nowhere.yaml'],
       ['check', '-c', 'broken.yaml'],
     ],
     async args => {
@@ -363,12 +379,13 @@ t.test(
     ])
     t.equal(code, 0)
     const result = JSON.parse(stdout)
-    t.strictSame(Object.keys(result), ['path', 'route', 'outcome', 'code', 'checks'])
+    t.strictSame(Object.keys(result), ['path', 'route', 'outcome', 'code', 'status', 'checks'])
     t.match(result, {
       path: '/accounts/1',
       route: 'GET /accounts/{id}',
       outcome: 'denied',
       code: 'binding_mismatch',
+      status: 401,
     })
     const failed = result.checks.filter(({ pass }: { pass: boolean }) => !pass)
     t.strictSame(
@@ -580,6 +597,21 @@ t.test('healthcheck asks the admin server: 0 when ready, 1 when not or when nobo
   t.equal(waiting.code, 1)
   t.match(waiting.stderr, /not ready \(503\)\n +\[-\]keys main failed: down/)
 
+  const admin = live.adminPort
+  const broken: Readonly<Record<string, string>> = {
+    'a setting that nobody knows': `${POLICY}oops: true\n`,
+    'a certificate that is gone': POLICY.replace('certs/server.pem', 'certs/gone.pem'),
+    'no YAML below': `admin: { listen: '127.0.0.1:${admin}' }\nserver: [[[\n`,
+    'no issuers': `version: 1\nadmin: { listen: '127.0.0.1:${admin}' }\n`,
+  }
+  for (const [what, text] of Object.entries(broken)) {
+    const file = write('broken.yaml', text)
+    const { code } = await postern(['healthcheck', '-c', file], { ADMIN: `127.0.0.1:${admin}` })
+    t.equal(code, 0, `the process serves on with the policy before: ${what}`)
+  }
+  const none = await postern(['healthcheck', '-c', 'none.yaml', '--url', 'nonsense'])
+  t.equal(none.code, 1, 'no other code: Docker knows 0 and 1')
+
   const silent = await postern(['healthcheck', '--url', 'http://127.0.0.1:1'])
   t.equal(silent.code, 1)
   t.match(silent.stderr, /no answer from http:\/\/127\.0\.0\.1:1/)
@@ -605,6 +637,11 @@ t.test('a terminal gets colours unless NO_COLOR is set', async t => {
   delete process.env.NO_COLOR
   process.env.FORCE_COLOR = '1'
   t.equal(coloured('red', 'x'), '\u001b[31mx\u001b[39m')
+  const [terminal, pipe] = [{ isTTY: true }, { isTTY: false }] as NodeJS.WriteStream[]
+  t.equal(coloured('red', 'x', pipe), 'x', 'of each stream by itself')
+  process.stdout.isTTY = false
+  t.equal(coloured('red', 'x', terminal), '\u001b[31mx\u001b[39m')
+  process.stdout.isTTY = true
   process.env.NO_COLOR = '1'
   t.equal(coloured('red', 'x'), 'x')
 })

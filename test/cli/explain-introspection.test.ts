@@ -67,11 +67,32 @@ t.test('an answer of the issuer that is taken as authentic', async t => {
 
 t.test('a JWT is verified, and its revocation is not', async t => {
   const token = world.issuer.token({ sub: 'client-1', scope: 'partners' })
-  const { outcome, facts } = await explained('revocation: introspect', { token })
-  t.equal(outcome, 'allowed')
+  const { outcome, code, facts } = await explained('revocation: introspect', { token })
+  t.same([outcome, code], ['undecided', null], 'a revoked token looks the same')
   t.match(facts.get('introspection'), /not checked/)
   t.match(facts.get('signature'), /verified/)
   const auto = await explained('tokens: auto', { token })
   t.equal(auto.outcome, 'allowed')
   t.equal(auto.facts.has('introspection'), false)
+})
+
+t.test('a JWT whose keys are fetched is not called allowed: nobody has looked at its signature', async t => {
+  world.write('remote.yaml', policyText(world, { upstream: 'http://127.0.0.1:1' }))
+  const loaded = await loadConfiguration(join(world.directory, 'remote.yaml'), {})
+  if (!('settings' in loaded)) throw new Error(JSON.stringify(loaded))
+  const judge = async (token: string) => {
+    const evidence = { token, claims: null, certificate: null, proof: null }
+    const { outcome, code, checks } = await explainRequest(loaded, 'GET', '/partners/1', evidence, NOW)
+    const signature = checks.find(({ check }) => check === 'signature')
+    return { outcome, code, signature }
+  }
+  const good = world.issuer.token({ sub: 'client-1', scope: 'partners' })
+  const forged = `${good.split('.').slice(0, 2).join('.')}.${'A'.repeat(86)}`
+  for (const token of [good, forged]) {
+    const { outcome, code, signature } = await judge(token)
+    t.same([outcome, code], ['undecided', null])
+    t.match(signature, { pass: false, fact: /^not checked/ })
+  }
+  const poor = world.issuer.token({ sub: 'client-1', scope: 'other' })
+  t.match(await judge(poor), { outcome: 'denied', code: 'scope_insufficient' })
 })

@@ -180,6 +180,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     requiredClaims: ['sub', 'client_id', 'iat', 'jti'],
     claims: { scope: 'scope', clientId: ['client_id'] },
     flow: FLOW_PRESETS.rfc9068,
+    clients: null,
   })
   t.strictSame([main?.place.line, main?.place.column, main?.keys?.from], [10, 3, 'file'])
   t.strictSame(settings.upstreams.get('provider'), {
@@ -198,6 +199,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     template: '/a/x',
     api: 'Accounts',
     mtls: true,
+    certificates: null,
     token: {
       issuers: ['main'],
       flows: ['authorization_code'],
@@ -212,6 +214,8 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
         satisfiesBinding: true,
       },
       maxLifetimeSeconds: null,
+      stepUp: null,
+      claims: [],
     },
     upstream: 'provider',
     errors: 'fdx',
@@ -277,8 +281,8 @@ apis:
     routes:
       GET /ws: { id: socket, upgrade: websocket, upstream: two, timeout: 2s }
       GET /rest/{path...}: { security: public, errors: fdx }
-      PUT /m/{id}: { security: [mtls] }
-      DELETE /o: { scopes: { any: [a, b], all: [c], optional: [d] }, flow: [authorization_code], issuer: found, binding: if-present, dpop: { maxAge: 5m } }
+      PUT /m/{id}: { security: [mtls], certificates: [{ commonName: a, dns: A.example }], profile: custom, headers: strict }
+      DELETE /o: { claims: { tenant: { equals: acme, otherwise: 404 } }, acr: gold, maxAuthAge: 5m, scopes: { any: [a, b], all: [c], optional: [d] }, flow: [authorization_code], issuer: found, binding: if-present, dpop: { maxAge: 5m } }
 `
   const { settings, routes } = await loaded({ text, files: { 'ca.crl': await ca.crl() } })
   t.strictSame(settings.server.listen, { host: '::1', port: 8443 })
@@ -349,7 +353,13 @@ apis:
   })
   t.match(socket.token, { issuers: ['fetched', 'found'], flows: ['client_credentials'], binding: 'required' })
   t.match(rest, { mtls: false, token: null, errors: 'fdx', responseTimeoutMs: 1000 })
-  t.match(mtls, { id: 'PUT /m/{id}', mtls: true, token: null })
+  t.match(mtls, { id: 'PUT /m/{id}', mtls: true, token: null, profile: 'custom', headers: 'strict' })
+  t.strictSame(mtls.certificates, [
+    [
+      { field: 'commonName', is: 'a' },
+      { field: 'dns', is: 'a.example' },
+    ],
+  ])
   t.strictSame(own.token, {
     issuers: ['found'],
     flows: ['authorization_code'],
@@ -364,6 +374,15 @@ apis:
       satisfiesBinding: true,
     },
     maxLifetimeSeconds: null,
+    stepUp: { acr: ['gold'], maxAuthAgeSeconds: 300 },
+    claims: [
+      {
+        claim: 'tenant',
+        test: { equals: { from: 'policy', value: 'acme' } },
+        appliesTo: null,
+        otherwise: 404,
+      },
+    ],
   })
 })
 
@@ -540,18 +559,7 @@ t.test('what belongs to later versions is refused by name', async t => {
     ['issuer: main }', 'issuer: main, rate: {} }', '18:47 "rate"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
   ]
-  for (const key of [
-    'mode',
-    'until',
-    'claims',
-    'paths',
-    'acr',
-    'maxAuthAge',
-    'certificates',
-    'rate',
-    'fields',
-    'revokes',
-  ])
+  for (const key of ['mode', 'until', 'paths', 'rate', 'fields', 'revokes'])
     await refused(
       t,
       [`25:17 "${key}" is not enforced by this version`],
@@ -1132,26 +1140,30 @@ t.test('key sets in files', async t => {
   const rsa = (bits: number) =>
     generateKeyPairSync('rsa', { modulusLength: bits }).publicKey.export({ format: 'jwk' })
   const cases: readonly (readonly [text: string, expected: string])[] = [
-    ['{', 'is not JSON'],
-    ['[]', 'is not a JWK set'],
-    ['{"keys":{}}', 'is not a JWK set'],
-    ['{"keys":[]}', 'has no keys'],
-    ['{"keys":[1]}', 'has a key (number 1) that is not an object'],
+    ['{', 'cannot be read: not JSON'],
+    ['[]', 'cannot be read: not a JSON object'],
+    ['{"keys":{}}', 'is no JWK set'],
+    ['{"keys":[]}', 'has no usable key'],
+    ['{"keys":[1]}', 'has no usable key; key number 1: not an object'],
     [
       jwks(jwk(), pair.privateKey.export({ format: 'jwk' })),
-      'has a key (number 2) that is private (it has d)',
+      'has a key (number 2) that cannot be used: holds a secret',
     ],
-    [jwks({ kty: 'oct', k: 'AAAA' }), 'has a key (number 1) that is symmetric'],
-    [
-      jwks({ kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' }),
-      'has a key (number 1) that is not a valid public key',
-    ],
+    [jwks({ kty: 'oct', k: 'AAAA' }), 'has no usable key; key number 1: holds a secret'],
+    [jwks({ kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' }), 'has no usable key; key number 1: malformed'],
     [
       jwks(generateKeyPairSync('ec', { namedCurve: 'secp256k1' }).publicKey.export({ format: 'jwk' })),
-      'has a key (number 1) that is on a curve',
+      'has no usable key; key number 1: no kind of key',
     ],
-    [jwks({ kty: 'XYZ' }), 'has a key (number 1) that is of no known type'],
-    [jwks(rsa(1024)), 'has a key (number 1) that is weak: RSA of 1024 bits'],
+    [jwks(jwk(), { kty: 'XYZ' }), 'has a key (number 2) that cannot be used: no kind of key'],
+    [jwks(rsa(1024)), 'has no usable key; key number 1: RSA with less than 2048 bits'],
+    [jwks(jwk({ use: 'enc' })), 'has no usable key; key number 1: use is not sig'],
+    [
+      jwks(generateKeyPairSync('ed448').publicKey.export({ format: 'jwk' })),
+      'has no usable key; key number 1: no kind of key',
+    ],
+    [jwks({ ...rsa(2048), e: 'AQ' }), 'has no usable key; key number 1: RSA with an unsound exponent'],
+    ['{"keys":[],"keys":[]}', 'cannot be read: duplicate member name'],
   ]
   for (const [text, expected] of cases) {
     await refused(t, [`14:19 jwks.json ${expected}`], { files: { 'jwks.json': text } }, expected)

@@ -1,7 +1,9 @@
-import { randomUUID } from 'node:crypto'
+import { randomBytes, randomUUID } from 'node:crypto'
+import { chmodSync } from 'node:fs'
 import t from 'tap'
 import { DENIALS, type DenialCode } from '../../src/decision/denials.js'
 import { newProofKey, proofFor } from '../support/dpop.js'
+import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import { createAuthority } from '../support/pki.js'
 import {
   type Answered,
@@ -41,7 +43,10 @@ const ROW = {
   noCredentials: [401, '603', BARE],
   badCredentials: [400, '401', 'invalid_request'],
   unauthenticated: [401, '603', 'invalid_token'],
+  wantsStepUp: [401, '603', 'insufficient_user_authentication'],
   forbidden: [403, '602', 'insufficient_scope'],
+  otherResource: [403, '602', null],
+  partnerDenied: [403, '403', null],
   badProof: [401, '603', 'invalid_dpop_proof'],
   wantsNonce: [401, '603', 'use_dpop_nonce'],
   issuerDown: [503, '503', null],
@@ -57,8 +62,8 @@ interface Provocation {
   readonly act: (interactionId: string) => Promise<Answer>
   /** What the log tells the operator. */
   readonly detail: string | RegExp
-  /** Scopes that the challenge names. */
-  readonly scope?: string
+  /** What the challenge names behind error and error_description. */
+  readonly named?: string
   readonly allow?: string
   /** What the challenge says of DPoP. `tried`: it stands alone, with the error; `offered`: after that of Bearer, without. */
   readonly dpop?: 'tried' | 'offered'
@@ -73,10 +78,11 @@ interface Answer {
 }
 
 const world = await createWorld()
-const [strangers, counting, broken] = await Promise.all([
+const [strangers, counting, broken, endpoint] = await Promise.all([
   createAuthority('Strangers CA'),
   startCounting(),
   RecordingUpstream.start(),
+  startIntrospectionServer(world.issuer),
 ])
 const [stranger, expired, revoked] = await Promise.all([
   strangers.issue({ commonName: 'client-a' }),
@@ -88,6 +94,10 @@ const [stranger, expired, revoked] = await Promise.all([
   world.clientCa.issue({ commonName: 'client-gone' }),
 ])
 world.write('clients.crl', await world.clientCa.crl({ revoked: [revoked] }))
+world.write('endpoint-ca.pem', endpoint.caPem)
+chmodSync(world.write('secret', RS_SECRET), 0o600)
+/** It knows no token, so none is active. */
+const introspection = `{ url: "${endpoint.url}", ca: endpoint-ca.pem, auth: { method: client_secret_basic, clientId: "${RS_ID}", clientSecretFile: secret } }`
 
 const postern = await startPostern(
   world,
@@ -102,6 +112,20 @@ const postern = await startPostern(
     audience: [https://${HOST}]
     algorithms: [ES256]
     keys: { url: https://127.0.0.1:1/jwks }
+    flow: { preset: rfc9068 }
+  opaque:
+    issuer: https://opaque.example
+    audience: [https://${HOST}]
+    tokens: opaque
+    introspection: ${introspection}
+    flow: { preset: rfc9068 }
+  revoking:
+    issuer: https://revoking.example
+    audience: [https://${HOST}]
+    algorithms: [ES256]
+    keys: { url: ${world.issuer.jwksUrl}, ca: issuer-ca.pem }
+    revocation: introspect
+    introspection: ${introspection}
     flow: { preset: rfc9068 }`,
     moreUpstreams: `  broken: { url: ${broken.url}, timeouts: { response: 300ms } }
   gone: { url: 'http://127.0.0.1:1' }`,
@@ -113,6 +137,23 @@ const postern = await startPostern(
     issuer: dark
     routes:
       GET /{id}: { scopes: none }
+  - name: Asked
+    base: /asked
+    security: [oauth2]
+    flow: authorization_code
+    scopes: none
+    routes:
+      GET /opaque: { issuer: opaque }
+      GET /jwt: { issuer: revoking }
+  - name: Narrow
+    base: /narrow
+    security: [mtls, oauth2]
+    flow: authorization_code
+    scopes: none
+    routes:
+      GET /partners: { certificates: [{ commonName: client-b }] }
+      GET /payments: { acr: ["urn:bank:gold", "urn:bank:silver"], maxAuthAge: 5m }
+      GET /consents/{consentId}: { claims: { consent_id: { equals: path.consentId } } }
   - name: Keys
     base: /keys
     security: [oauth2]
@@ -141,12 +182,16 @@ t.teardown(async () => {
   await postern.stop()
   counting.close()
   await broken.stop()
+  await endpoint.close()
   await world.close()
 })
-// The dark issuer never lets the process become ready; the other one must have been asked.
+// The dark issuer never lets the process become ready; the others must have been asked.
 await untilAsync(
-  async () => (await postern.admin('/readyz?verbose')).text.includes('[+]keys main ok'),
-  () => 'the keys of the issuer did not come',
+  async () => {
+    const { text } = await postern.admin('/readyz?verbose')
+    return ['main', 'revoking'].every(name => text.includes(`[+]keys ${name} ok`))
+  },
+  () => 'the keys of the issuers did not come',
 )
 
 const now = Math.floor(Date.now() / 1000)
@@ -165,6 +210,8 @@ const asks =
         headers: { 'x-fapi-interaction-id': interactionId, ...options.headers },
       }),
     )
+
+const opaqueToken = randomBytes(24).toString('base64url')
 
 const key = newProofKey()
 const keyToken = userToken({ cnf: { jkt: key.jkt } })
@@ -296,6 +343,11 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
     act: asks({ client: revoked, token: boundToken(world, revoked, 'authorization_code') }),
     detail: `serial ${revoked.certificate.serialNumber}`,
   },
+  certificate_not_allowed: {
+    row: ROW.partnerDenied,
+    act: asks({ path: '/narrow/partners' }),
+    detail: 'not in certificates of the route',
+  },
   token_malformed: {
     row: ROW.unauthenticated,
     act: asks({ token: userToken().replace(/\.[^.]*$/, '') }),
@@ -320,6 +372,23 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
     row: ROW.unauthenticated,
     act: withClaims({}, { typ: 'JWT' }),
     detail: 'typ is "JWT"',
+  },
+  token_inactive: {
+    row: ROW.unauthenticated,
+    act: asks({ ...anonymous, path: '/asked/opaque', token: opaqueToken }),
+    detail: 'opaque says that the token is not active',
+    dpop: 'offered',
+  },
+  token_revoked: {
+    row: ROW.unauthenticated,
+    act: interactionId =>
+      asks({
+        ...anonymous,
+        path: '/asked/jwt',
+        token: world.issuer.token({ iss: 'https://revoking.example' }),
+      })(interactionId),
+    detail: 'revoking says that the token is not active',
+    dpop: 'offered',
   },
   token_claim_missing: {
     row: ROW.unauthenticated,
@@ -404,7 +473,23 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
     row: ROW.forbidden,
     act: withClaims({ scope: 'contact notes' }),
     detail: 'lacks one of basic, detailed',
-    scope: 'basic',
+    named: 'scope="basic"',
+  },
+  stepup_required: {
+    row: ROW.wantsStepUp,
+    act: asks({
+      path: '/narrow/payments',
+      token: userToken({ acr: 'urn:bank:bronze', auth_time: now - 900 }),
+    }),
+    detail:
+      /^acr is none of urn:bank:gold, urn:bank:silver and the user authenticated 9\d\d s ago, more than 300 s$/,
+    // RFC 9470 section 3
+    named: 'acr_values="urn:bank:gold urn:bank:silver", max_age="300"',
+  },
+  claim_mismatch: {
+    row: ROW.otherResource,
+    act: asks({ path: '/narrow/consents/1', token: userToken({ consent_id: '2' }) }),
+    detail: 'not so: consent_id equals path.consentId',
   },
   issuer_unavailable: {
     row: ROW.issuerDown,
@@ -514,7 +599,7 @@ t.test('every code of the catalogue is provoked here, but for faults of Postern 
 })
 
 for (const [code, { sent, answer, forwarded }] of provoked) {
-  const { row, detail, scope, allow, dpop } = PROVOCATIONS[code] as Provocation
+  const { row, detail, named, allow, dpop } = PROVOCATIONS[code] as Provocation
   const [status, fdx, error] = row
   t.test(
     `${code}: the client gets ${status} and ${fdx}, the operator the reason, the API nothing`,
@@ -531,14 +616,14 @@ for (const [code, { sent, answer, forwarded }] of provoked) {
       t.strictSame(values('server'), [])
 
       // BT-05 to BT-08, RFC 6750 section 3
-      const named = scope === undefined ? '' : `, scope="${scope}"`
+      const also = named === undefined ? '' : `, ${named}`
       const challenges =
         error === null
           ? []
           : error === BARE
             ? ['Bearer']
             : [
-                `${dpop === 'tried' ? `${DPOP},` : 'Bearer'} error="${error}", error_description="${message}"${named}`,
+                `${dpop === 'tried' ? `${DPOP},` : 'Bearer'} error="${error}", error_description="${message}"${also}`,
                 ...(dpop === 'offered' ? [DPOP] : []),
               ]
       t.strictSame(values('www-authenticate'), challenges)
@@ -574,4 +659,6 @@ t.test('no token and no part of one is in what the process wrote', async t => {
   t.ok(log.length > provoked.size)
   t.notMatch(postern.output(), /eyJ/)
   t.notMatch(postern.output(), /[\w-]{80,}/)
+  t.notOk(postern.output().includes(opaqueToken))
+  t.notOk(postern.output().includes(RS_SECRET))
 })

@@ -1,9 +1,11 @@
 import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { chmodSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import t from 'tap'
 import { METRICS, UNMATCHED } from '../../src/observe/metrics.js'
+import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import {
   type Ask,
   ask,
@@ -14,6 +16,7 @@ import {
   policyText,
   startCounting,
   startPostern,
+  USUAL_APIS,
   until,
   untilAsync,
 } from '../support/postern.js'
@@ -29,9 +32,12 @@ const PROMISED: Readonly<Record<string, readonly string[]>> = {
   postern_upstream_duration_seconds: ['upstream'],
   postern_requests_in_flight: [],
   postern_connections: [],
+  postern_connections_dropped_total: [],
   postern_token_cache_total: ['result'],
   postern_keys_refresh_total: ['issuer', 'result'],
   postern_keys_last_success_timestamp_seconds: ['issuer'],
+  postern_introspection_total: ['issuer', 'result'],
+  postern_introspection_duration_seconds: ['issuer'],
   postern_reload_total: ['result'],
   postern_reload_last_success_timestamp_seconds: [],
   postern_policy_info: ['hash'],
@@ -55,19 +61,39 @@ const ROUTES = [
   'POST /open/{path...}',
   'DELETE /open/{path...}',
   'OPTIONS /open/{path...}',
+  'GET /asked/{id}',
 ]
 
 const world = await createWorld()
 const counting = await startCounting()
+const endpoint = await startIntrospectionServer(world.issuer)
+world.write('endpoint-ca.pem', endpoint.caPem)
+chmodSync(world.write('secret', RS_SECRET), 0o600)
 world.write('clients.crl', await world.clientCa.crl())
 const policy = policyText(world, {
   upstream: counting.url,
   clients: '{ trust: pki, ca: [client-ca.pem], crl: [clients.crl] }',
+  moreIssuers: `  opaque:
+    issuer: https://opaque.example
+    audience: [https://${HOST}]
+    tokens: opaque
+    introspection: { url: "${endpoint.url}", ca: endpoint-ca.pem, auth: { method: client_secret_basic, clientId: "${RS_ID}", clientSecretFile: secret } }
+    flow: { preset: rfc9068 }`,
+  apis: `${USUAL_APIS}
+  - name: Asked
+    base: /asked
+    security: [oauth2]
+    flow: authorization_code
+    issuer: opaque
+    routes:
+      GET /{id}: { scopes: none }
+`,
 })
 const postern = await startPostern(world, policy)
 t.teardown(async () => {
   await postern.stop()
   counting.close()
+  await endpoint.close()
   await world.close()
 })
 
@@ -163,7 +189,7 @@ t.test('every request adds one to its counters, under its route, status and outc
   t.equal(countOf(after, 'postern_token_cache_total', { result: 'miss' }), 1)
   t.equal(countOf(after, 'postern_token_cache_total', { result: 'hit' }), 3)
   t.equal(countOf(after, 'postern_keys_refresh_total', { issuer: 'main', result: 'success' }), 1)
-  t.equal(countOf(after, 'postern_reload_total', { result: 'success' }), 1, 'the start')
+  t.equal(countOf(after, 'postern_reload_total', { result: 'success' }), 0, 'the start is no reload')
   const seconds = Date.now() / 1000
   for (const name of ['keys_last_success', 'reload_last_success'])
     t.ok(Math.abs(countOf(after, `postern_${name}_timestamp_seconds`) - seconds) < 300, name)
@@ -210,6 +236,7 @@ t.test('names and labels of metrics are those that were promised, no more and no
     Object.fromEntries(Object.values(METRICS).map(({ name, labels }) => [name, [...labels]])),
     PROMISED,
   )
+  t.equal((await ask(world, postern, { path: '/asked/1', token: 'opaque-1' })).status, 401)
   const { text } = await postern.admin('/metrics')
   const families = [...text.matchAll(/^# TYPE (postern_\w+) (\w+)$/gm)].map(([, name]) => name)
   t.strictSame(families.toSorted(), Object.keys(PROMISED).toSorted())
@@ -323,7 +350,7 @@ t.test('health says whether the process lives, is ready, and why', async t => {
   t.match(await postern.admin('/livez'), { status: 200, text: 'ok\n' })
   t.match(await postern.admin('/readyz'), { status: 200, text: 'ok\n' })
   t.match(await postern.admin('/healthz'), { status: 200, text: 'ok\n' })
-  const verbose = { status: 200, text: '[+]accepting ok\n[+]keys main ok\nready\n' }
+  const verbose = { status: 200, text: '[+]accepting ok\n[+]keys main ok\n[+]keys opaque ok\nready\n' }
   t.strictSame(await postern.admin('/healthz?verbose'), verbose)
   t.strictSame(await postern.admin('/readyz?verbose=1'), verbose)
   t.match(await adminAsk('/livez', 'HEAD'), { status: 200, text: '' })
@@ -490,7 +517,7 @@ t.test('SIGTERM ends the process when the last request has its answer, and not b
     () => 'readiness did not end',
   )
   t.match(await postern.admin('/readyz'), {
-    text: '[-]accepting failed: draining\n[+]keys main ok\nnot ready\n',
+    text: '[-]accepting failed: draining\n[+]keys main ok\n[+]keys opaque ok\nnot ready\n',
   })
   t.equal((await postern.admin('/livez')).status, 200)
   await untilAsync(

@@ -70,10 +70,14 @@ const certificates =
   '[{ cert: server.pem, key: server.key }, { cert: partners.pem, key: partners.key }, { cert: events.pem, key: events.key }]'
 
 /** Each sidecar has a policy file of its own: they share the directory, and watch their files. */
-async function start(name: string, parts: Partial<PolicyParts>): Promise<Postern> {
+async function start(
+  name: string,
+  parts: Partial<PolicyParts>,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<Postern> {
   const write = (_: string, text: string) => world.write(`${name}.yaml`, text)
   const policy = policyText(world, { upstream: upstream.url, certificates, ...parts })
-  const postern = await startPostern({ write }, policy)
+  const postern = await startPostern({ write }, policy, environment)
   running.push(postern)
   return postern
 }
@@ -830,7 +834,34 @@ t.test('it does not start with a weak server certificate, nor without knowing wh
   for (const refused of [key, hash, noCa, emptyCa]) t.match(refused, { text: /yaml:\d+:\d+ / })
 })
 
-// TLS-20: what the server says it trusts. The system's roots would be a list of a hundred names.
+// TLS-20: the stranger is an authority of the system here, as far as Node can tell.
+t.test('the authorities of the system vouch for no client', async t => {
+  const apis = `
+  - name: People
+    base: /people
+    security: [oauth2]
+    flow: authorization_code
+    routes:
+      GET /{id}: { scopes: { all: [basic] } }
+`
+  const environment = { NODE_EXTRA_CA_CERTS: world.write('system.pem', otherCa.certificatePem) }
+  const [without, beside] = await Promise.all([
+    start('no-authority', { apis, clients: '{ trust: pki }' }, environment),
+    start('own-authority', { apis }, environment),
+  ])
+  const client = await otherCa.issue()
+  const path = '/people/1'
+  for (const postern of [without, beside]) {
+    const bound = await ask(world, postern, { path, client, token: usualToken(client) })
+    t.equal(bound.status, 401)
+    t.equal(await reasonOf(postern, bound), UNTRUSTED)
+    const unbound = world.issuer.token({ scope: 'basic' })
+    t.equal((await ask(world, postern, { path, client, token: unbound })).status, 200)
+    postern.child.kill('SIGKILL')
+  }
+})
+
+// TLS-20: what the server says it trusts.
 t.test(
   'only the configured authorities are asked for, none with possession, and no SHA-1',
   needsOpenssl,

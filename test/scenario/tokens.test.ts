@@ -917,9 +917,10 @@ t.test('a user who is called like another client is a user, and a client is neve
     'sub is some other client': good({ sub: 'client-2' }),
     'sub differs by case': good({ sub: 'CLIENT-1' }),
   })
-  // FD-02: token exchange
-  await allows(t, { 'on behalf of a user': good({ act: { sub: 'client-7' } }) })
+  // FD-02: of an exchanged token sub may be another client; only what shows a user tells them apart
+  await allows(t, { 'on behalf of a user': good({ act: { sub: 'client-7' }, auth_time: seconds() }) })
   await refuses(t, {
+    'on behalf of somebody': [good({ act: { sub: 'client-7' } }), 'flow_unknown'],
     'on behalf of nobody': [good({ sub: 'client-1', act: { sub: 'user-1' } }), 'flow_not_allowed'],
   })
 })

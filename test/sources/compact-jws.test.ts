@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Denial } from '../../src/decision/denials.js'
+import { excerpt } from '../../src/policy/excerpt.js'
+import { JsonProblem, MAX_JSON_DEPTH, readJsonObject } from '../../src/policy/strict-json.js'
 import { MAX_TOKEN_BYTES } from '../../src/request/credentials.js'
 import { readCompactJws, unverifiedIssuer } from '../../src/sources/compact-jws.js'
-import { excerpt } from '../../src/sources/excerpt.js'
-import { JsonProblem, MAX_JSON_DEPTH, readJsonObject } from '../../src/sources/strict-json.js'
 import { encode } from '../support/token-issuer.js'
 
 const HEADER = encode('{"alg":"ES256","typ":"at+jwt","kid":"k"}')

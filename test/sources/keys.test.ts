@@ -1,17 +1,12 @@
 import { generateKeyPairSync } from 'node:crypto'
 import t from 'tap'
 import { Denial } from '../../src/decision/denials.js'
+import { readKeySet, readKeySetText, selectKeys } from '../../src/policy/key-set.js'
+import type { JsonObject } from '../../src/policy/strict-json.js'
 import type { Clock } from '../../src/sources/clock.js'
 import { discoverKeysUrl, metadataUrls } from '../../src/sources/discovery.js'
-import { readKeySet, selectKeys } from '../../src/sources/key-set.js'
-import {
-  createKeySource,
-  type KeySettings,
-  type KeySourceOptions,
-  keySettingsProblem,
-} from '../../src/sources/keys.js'
+import { createKeySource, type KeySettings, type KeySourceOptions } from '../../src/sources/keys.js'
 import { createOutbound, type GetJson, OutboundFailure, urlProblem } from '../../src/sources/outbound.js'
-import type { JsonObject } from '../../src/sources/strict-json.js'
 import { createAuthority } from '../support/pki.js'
 import { createTokenIssuer, type FailMode, newSigningKey, type SigningKey } from '../support/token-issuer.js'
 
@@ -304,21 +299,18 @@ t.test('discovery asks both forms of metadata and insists on the issuer', async 
   t.match(await failure('urn:issuer'), /not an https URL/)
 })
 
-t.test('settings that cannot work are told at load', async t => {
-  const file = (text: string) => keySettingsProblem(ISSUER, { from: 'file', text })
-  t.equal(file(JSON.stringify(setOf(KEY))), null)
-  t.equal(file('{'), 'not JSON')
-  t.match(file('{}'), /no JWK set/)
-  t.equal(file('{"keys":[]}'), 'no usable key')
-  t.match(
-    file(JSON.stringify({ keys: [{ kty: 'oct', kid: 'x', k: 'AA' }] })),
-    /no usable key; key "x": holds a secret/,
-  )
-  t.equal(keySettingsProblem(ISSUER, REMOTE), null)
-  t.match(keySettingsProblem(ISSUER, { ...REMOTE, url: 'http://a.example/' }), /https/)
-  t.equal(keySettingsProblem(ISSUER, { ...REMOTE, from: 'discovery' }), null)
-  t.match(keySettingsProblem(`${ISSUER}?x`, { ...REMOTE, from: 'discovery' }), /query/)
-  t.match(keySettingsProblem('http://a.example', { ...REMOTE, from: 'discovery' }), /https/)
+t.test('the text of a key set is read by one rule, at load and at work', async t => {
+  const text = (set: unknown) => readKeySetText(JSON.stringify(set))
+  t.type(text(setOf(KEY)), 'object')
+  t.equal(readKeySetText('{'), 'cannot be read: not JSON')
+  t.match(text({}), /no JWK set/)
+  t.equal(text({ keys: [] }), 'has no usable key')
+  t.match(text({ keys: [{ kty: 'oct', kid: 'x', k: 'AA' }] }), /no usable key; key "x": holds a secret/)
+  t.match(text({ keys: [{ ...KEY.jwk, use: 'enc' }] }), /no usable key; key "first": use is not sig/)
+  const mixed = text({ keys: [{ ...KEY.jwk, use: 'enc' }, { kty: 'oct', k: 'AA' }, KEY.jwk] })
+  t.same(typeof mixed === 'string' ? mixed : mixed.faulty, [
+    { number: 2, reason: 'holds a secret, which has no place in a public set' },
+  ])
 })
 
 t.test('keys from a file serve at once and for ever', async t => {
@@ -328,10 +320,12 @@ t.test('keys from a file serve at once and for ever', async t => {
   await time.pass(24 * 60 * MINUTE)
   t.same(await ask(hintOf(KEY)), ['first'])
   t.same(await ask(unknown(1)), [])
-  const broken = setUp(DOWN, { settings: { from: 'file', text: 'x' } })
-  t.equal(broken.source.isReady(), false)
-  t.equal(await broken.ask(hintOf(KEY)), 'issuer_unavailable')
-  t.equal(broken.source.unavailable()?.code, 'issuer_unavailable')
+  for (const text of ['x', '{"keys":[]}']) {
+    const broken = setUp(DOWN, { settings: { from: 'file', text } })
+    t.equal(broken.source.isReady(), false)
+    t.equal(await broken.ask(hintOf(KEY)), 'issuer_unavailable')
+    t.equal(broken.source.unavailable()?.code, 'issuer_unavailable')
+  }
 })
 
 t.test('keys are refreshed in the background, and a change is told', async t => {
@@ -490,16 +484,45 @@ t.test('a cold start without the issuer is not ready, refuses with 503, and reco
   t.same(await ask(hintOf(KEY)), ['first'])
 })
 
-t.test('a set without a usable key is believed: nothing verifies, and it is asked again soon', async t => {
-  const { source, issuer, time, ask, reports } = setUp({ keys: [{ ...KEY.jwk, y: KEY.jwk.x }] })
-  await source.start()
-  t.equal(source.isReady(), false)
-  t.same(await ask(hintOf(KEY)), [])
-  t.match(reports[0], /main failure 0 keys; key "first": malformed, or its point is not on the curve/)
-  issuer.answer = setOf(KEY)
-  await time.pass(2 * SECOND)
-  t.equal(source.isReady(), true)
-  t.same(await ask(hintOf(KEY)), ['first'])
+const NO_KEYS: JsonObject = { keys: [] }
+const UNUSABLE: JsonObject = { keys: [{ ...KEY.jwk, y: KEY.jwk.x }] }
+
+t.test(
+  'a set without a usable key is an outage: 503 at a cold start, and it is asked again soon',
+  async t => {
+    for (const empty of [NO_KEYS, UNUSABLE]) {
+      const { source, issuer, time, ask, reports } = setUp(empty)
+      await source.start()
+      t.equal(source.isReady(), false)
+      t.equal(await ask(hintOf(KEY)), 'issuer_unavailable')
+      t.match(reports[0], /main failure no usable key/)
+      issuer.answer = setOf(KEY)
+      await time.pass(2 * SECOND)
+      t.equal(source.isReady(), true)
+      t.same(await ask(hintOf(KEY)), ['first'])
+    }
+  },
+)
+
+t.test('a set without a usable key takes no key away until the keys are stale; other sets do', async t => {
+  for (const empty of [NO_KEYS, UNUSABLE]) {
+    const settings = { ...REMOTE, staleForMs: 10 * MINUTE }
+    const { source, issuer, time, ask } = setUp(setOf(KEY), { settings })
+    let changes = 0
+    source.onChange(() => changes++)
+    await source.start()
+    issuer.answer = empty
+    await time.pass(5 * MINUTE)
+    t.same(await ask(hintOf(KEY)), ['first'], 'the keys of before serve on')
+    t.equal(await ask(unknown(1)), 'issuer_unavailable', 'nobody can say that the key is not its own')
+    t.equal(changes, 0)
+    await time.pass(10 * MINUTE)
+    t.equal(await ask(hintOf(KEY)), 'issuer_unavailable')
+    issuer.answer = setOf(NEXT)
+    await time.pass(30 * SECOND)
+    t.same(await ask(hintOf(KEY)), [], 'a rotation that removes the key takes effect')
+    t.same(await ask(hintOf(NEXT)), ['next'])
+  }
 })
 
 t.test('a source takes over the keys of its predecessor, if it is the same issuer', async t => {

@@ -380,6 +380,8 @@ export interface Counting {
   readonly url: string
   /** Requests so far, with their bodies read. */
   readonly requests: readonly IncomingMessage[]
+  /** The body of one of them, as UTF-8. */
+  readonly bodyOf: (request: IncomingMessage) => string | undefined
   /** Answers every request; replaced at will. Default: 200 and `{"ok":true}`. */
   respond: (request: IncomingMessage, response: ServerResponse) => void
   readonly close: () => void
@@ -388,15 +390,22 @@ export interface Counting {
 /** Starts an API on loopback. It answers when the body of the request has come. */
 export async function startCounting(): Promise<Counting> {
   const requests: IncomingMessage[] = []
+  const bodies = new WeakMap<IncomingMessage, string>()
   const server = createServer((request, response) => {
     requests.push(request)
-    request.resume().on('end', () => counting.respond(request, response))
+    const chunks: Buffer[] = []
+    request.on('data', chunk => chunks.push(chunk))
+    request.on('end', () => {
+      bodies.set(request, Buffer.concat(chunks).toString())
+      counting.respond(request, response)
+    })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const counting: Counting = {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests,
+    bodyOf: request => bodies.get(request),
     respond: (_, response) => {
       response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"ok":true}')
     },

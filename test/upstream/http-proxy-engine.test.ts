@@ -1,6 +1,6 @@
 import { EventEmitter, once } from 'node:events'
 import http, { type IncomingMessage, ServerResponse } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, connect, type Socket } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
@@ -58,6 +58,7 @@ class Bench {
     settings: Partial<Upstream> = {},
     bodyBytes = 1_000_000,
     route: Partial<Route> = {},
+    clientStallMs = 60_000,
   ) {
     const upstream = await RecordingUpstream.start()
     const engine = createHttpProxyEngine({
@@ -76,6 +77,7 @@ class Bench {
       ],
       via: 'postern-test',
       bodyBytes,
+      clientStallMs,
     })
     const handle = (exchange: Exchange): void => {
       engine.forward(grantFor(exchange.request, route), exchange).then(outcome => {
@@ -957,6 +959,35 @@ t.test(
   },
 )
 
+t.test('a client that takes nothing of its answer gives its place back', async t => {
+  const bench = await Bench.start(t, { connections: 1 }, 1000, {}, 300)
+  bench.upstream.script(answer(200, 'x'.repeat(32_000_000)), answer(200, 'next'))
+  const deaf = connect(bench.port, '127.0.0.1').on('error', () => {})
+  t.teardown(() => deaf.destroy())
+  deaf.pause()
+  deaf.write(get('/x'))
+  t.match(await bench.over(1), { status: 200, end: 'aborted' })
+  t.equal((await bench.send(get('/y'))).body.toString(), 'next')
+})
+
+t.test('a client that takes its answer slowly has all of it', async t => {
+  const bench = await Bench.start(t, {}, 1000, {}, 500)
+  const size = 12_000_000
+  bench.upstream.script(answer(200, 'x'.repeat(size)))
+  const slow = connect(bench.port, '127.0.0.1')
+  t.teardown(() => slow.destroy())
+  slow.write(get('/x'))
+  let read = 0
+  const began = performance.now()
+  for await (const chunk of slow) {
+    read += (chunk as Buffer).length
+    if (read >= size) break
+    await delay(10)
+  }
+  t.ok(performance.now() - began > 500, 'longer than it may stall')
+  t.match(await bench.over(1), { status: 200, end: 'complete' })
+})
+
 t.test('WebSocket', async t => {
   const upgradeLines = [
     'Connection: Upgrade',
@@ -1116,6 +1147,43 @@ t.test('WebSocket', async t => {
     t.match(await bench.over(before + 1), { status: 101, end: 'truncated' })
   })
 
+  t.test('holds no place of ordinary requests, and has a bound of its own', async t => {
+    const narrow = await Bench.start(t, { connections: 1 }, 1000, { upgrade: 'websocket' })
+    narrow.upstream.script(switchAndEcho(), answer(200, 'ordinary'), switchAndEcho())
+    const [first, second, third] = await Promise.all([narrow.client(), narrow.client(), narrow.client()])
+    first.write(get('/x', ...upgradeLines))
+    t.equal((await first.answer()).status, 101)
+    t.equal((await narrow.send(get('/y'))).body.toString(), 'ordinary')
+    second.write(get('/x', ...upgradeLines))
+    const refused = await second.answer()
+    t.match([refused.status, refused.values('x-code')], [502, ['upstream_unavailable']])
+    first.destroy()
+    t.match(await narrow.over(3), { status: 101 })
+    third.write(get('/x', ...upgradeLines))
+    t.equal((await third.answer()).status, 101, 'its place is free again')
+    third.destroy()
+  })
+
+  t.test('a real client hears that the engine goes away', async t => {
+    const origin = http.createServer()
+    const ended: number[] = []
+    new WebSocketServer({ server: origin }).on('connection', socket =>
+      socket.on('close', code => ended.push(code)),
+    )
+    origin.listen(0, '127.0.0.1')
+    await once(origin, 'listening')
+    t.teardown(() => origin.close())
+    const url = `http://127.0.0.1:${(origin.address() as AddressInfo).port}`
+    const through = await Bench.start(t, { url }, 1000, { upgrade: 'websocket' })
+    const socket = new WebSocket(`ws://127.0.0.1:${through.port}/chat`, { headers: { Host: 'api.example' } })
+    await once(socket, 'open')
+    const closed = once(socket, 'close')
+    through.engine.close()
+    t.equal((await closed)[0], 1001)
+    await through.over(1)
+    t.same(ended, [1001])
+  })
+
   t.test('ends when the engine closes', async t => {
     upstream.script(switchAndEcho())
     const closing = await Bench.start(t, { url: upstream.url }, 1000, { upgrade: 'websocket' })
@@ -1123,7 +1191,8 @@ t.test('WebSocket', async t => {
     client.write(get('/x', ...upgradeLines))
     await client.answer()
     closing.engine.close()
-    t.equal((await client.closed()).ending, 'ended')
+    const { rest, ending } = await client.closed()
+    t.same([rest, ending], [Buffer.from([0x88, 0x02, 0x03, 0xe9]), 'ended'], 'a close frame with 1001')
     client.destroy()
     t.match(await closing.over(1), { status: 101, end: 'complete' })
     await upstream.abandoned()

@@ -1,8 +1,7 @@
 import { createPublicKey, hash, type JsonWebKey, type KeyObject } from 'node:crypto'
 import { KEY_KIND_OF_ALGORITHM } from './algorithms.js'
-import { MAX_KID_LENGTH } from './compact-jws.js'
 import { excerpt } from './excerpt.js'
-import type { JsonObject } from './strict-json.js'
+import { type JsonObject, JsonProblem, readJsonObject } from './strict-json.js'
 
 /** A public key of an issuer that passed every check of this file. */
 export interface VerificationKey {
@@ -20,8 +19,22 @@ export interface KeySet {
   readonly keys: readonly VerificationKey[]
   /** Why other members of the set are not used, one sentence a key, for the operator. */
   readonly ignored: readonly string[]
+  /** Of those, the keys that nobody should publish, by their number in the set; keys for other uses are none. */
+  readonly faulty: readonly { readonly number: number; readonly reason: string }[]
   /** Equal exactly when the usable keys are, whatever their order. */
   readonly fingerprint: string
+}
+
+/** Why a key is not used. It never repeats a value: a key that landed here by mistake may be a private one. */
+export class KeyFault {
+  readonly reason: string
+  /** Issuers publish keys of other uses in the same set, for encryption above all; that is no mistake. */
+  readonly isForOtherUse: boolean
+
+  constructor(reason: string, isForOtherUse = false) {
+    this.reason = reason
+    this.isForOtherUse = isForOtherUse
+  }
 }
 
 /** What a token says of its key. */
@@ -31,6 +44,8 @@ export interface KeyHint {
   readonly kid: string | null
 }
 
+/** Longer key ids are refused (RFC 8725 section 3.10: kid is input of the sender). */
+export const MAX_KID_LENGTH = 256
 /** No issuer needs more; the rest is ignored, and said so. */
 const MAX_KEYS = 100
 /** Signatures tried for one token: with the same kid, or with no kid at all. */
@@ -50,15 +65,29 @@ export function readKeySet(document: JsonObject): KeySet | null {
   if (!Array.isArray(document.keys)) return null
   const keys: VerificationKey[] = []
   const ignored: string[] = []
+  const faulty: { number: number; reason: string }[] = []
   const members: unknown[] = document.keys
   for (const [index, jwk] of members.slice(0, MAX_KEYS).entries()) {
     const key = readKey(jwk)
-    if (typeof key === 'string') ignored.push(`key ${nameOf(jwk, index)}: ${key}`)
-    else keys.push(key)
+    if (!(key instanceof KeyFault)) {
+      keys.push(key)
+      continue
+    }
+    ignored.push(`key ${nameOf(jwk, index)}: ${key.reason}`)
+    if (!key.isForOtherUse) faulty.push({ number: index + 1, reason: key.reason })
   }
   if (members.length > MAX_KEYS)
     ignored.push(`${members.length - MAX_KEYS} keys beyond the first ${MAX_KEYS}`)
-  return { keys, ignored, fingerprint: fingerprintOf(keys) }
+  return { keys, ignored, faulty, fingerprint: fingerprintOf(keys) }
+}
+
+/** The text of a JWK set with at least one usable key, or why it is none, in words that follow the name of its source. */
+export function readKeySetText(text: string): KeySet | string {
+  const document = readJsonObject(Buffer.from(text))
+  if (document instanceof JsonProblem) return `cannot be read: ${document.detail}`
+  const set = readKeySet(document)
+  if (set === null) return 'is no JWK set: it has no list "keys"'
+  return set.keys.length > 0 ? set : ['has no usable key', ...set.ignored].join('; ')
 }
 
 /**
@@ -80,20 +109,20 @@ export function selectKeys({ keys }: KeySet, { alg, kid }: KeyHint): readonly Ve
 }
 
 /** One public JWK (RFC 7517 section 4): the key, or why it cannot be used or should not be trusted. Pure. */
-export function readKey(jwk: unknown): VerificationKey | string {
-  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return 'not an object'
+export function readKey(jwk: unknown): VerificationKey | KeyFault {
+  if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return new KeyFault('not an object')
   const { kty, kid = null, alg = null, use, key_ops: operations } = jwk as JsonObject
   if (kty === 'oct' || SECRET_MEMBERS.some(member => Object.hasOwn(jwk, member)))
-    return 'holds a secret, which has no place in a public set'
+    return new KeyFault('holds a secret, which has no place in a public set')
   if (kid !== null && (typeof kid !== 'string' || kid.length > MAX_KID_LENGTH))
-    return 'kid is no short string'
-  if (use !== undefined && use !== 'sig') return 'use is not sig'
+    return new KeyFault('kid is no short string')
+  if (use !== undefined && use !== 'sig') return new KeyFault('use is not sig', true)
   if (operations !== undefined && !(Array.isArray(operations) && operations.includes('verify')))
-    return 'key_ops has no verify'
+    return new KeyFault('key_ops has no verify', true)
   if (alg !== null && (typeof alg !== 'string' || !KEY_KIND_OF_ALGORITHM.has(alg)))
-    return 'alg is no signature algorithm for tokens'
+    return new KeyFault('alg is no signature algorithm for tokens', true)
   const found = publicKeyOf(jwk as JsonObject)
-  return typeof found === 'string' ? found : { kid, alg, ...found }
+  return typeof found === 'string' ? new KeyFault(found) : { kid, alg, ...found }
 }
 
 function publicKeyOf(jwk: JsonObject): Pick<VerificationKey, 'kty' | 'crv' | 'key'> | string {

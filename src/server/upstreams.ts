@@ -1,0 +1,48 @@
+import type { UpstreamSettings } from '../config/settings.js'
+import { Denial } from '../decision/denials.js'
+import type { Forward, ForwardingEngine } from '../upstream/forwarding.js'
+import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
+
+/** A client that takes nothing of its answer for so long has left, whatever TCP says. Milliseconds. */
+const CLIENT_STALL_MS = 60_000
+
+/** The engine of one upstream, and the settings that it was made from. */
+interface UpstreamEngine {
+  readonly settings: string
+  readonly engine: ForwardingEngine
+}
+
+/** The engines of a gate, one for each upstream: a reload that changes one leaves the tunnels of the others alone. */
+export type EnginesByUpstream = ReadonlyMap<string, UpstreamEngine>
+
+/** Makes the engines of all upstreams; one whose settings have not changed keeps its engine, with its connections. */
+export function upstreamEngines(
+  upstreams: ReadonlyMap<string, UpstreamSettings>,
+  bodyBytes: number,
+  via: string,
+  before: EnginesByUpstream,
+): EnginesByUpstream {
+  const engines = new Map<string, UpstreamEngine>()
+  for (const [name, upstream] of upstreams) {
+    const settings = JSON.stringify([upstream, bodyBytes])
+    const old = before.get(name)
+    const options = { upstreams: [upstream], via, bodyBytes, clientStallMs: CLIENT_STALL_MS }
+    engines.set(name, old?.settings === settings ? old : { settings, engine: createHttpProxyEngine(options) })
+  }
+  return engines
+}
+
+/** Forwards to the upstream of the route. */
+export function forwardTo(engines: EnginesByUpstream): Forward {
+  return async (grant, exchange) => {
+    const { upstream } = grant.match.route
+    const engine = engines.get(upstream ?? '')?.engine
+    // The policy is validated against the upstreams; a name that is missing here is a fault.
+    return engine?.forward(grant, exchange) ?? new Denial('internal_error', `no upstream ${upstream}`)
+  }
+}
+
+/** Ends the engines that the present ones have replaced. */
+export function closeReplacedEngines(engines: EnginesByUpstream, before: EnginesByUpstream): void {
+  for (const [name, old] of before) if (engines.get(name) !== old) old.engine.close()
+}
