@@ -32,7 +32,7 @@ export async function serve(invocation: Invocation): Promise<number> {
 }
 
 /** SIGHUP reloads. SIGTERM or SIGINT drains; a second one ends at once, for a person who does not want to wait. */
-function untilStopped(server: Server): Promise<number> {
+export function untilStopped(server: Server): Promise<number> {
   return new Promise(resolve => {
     let stopping = false
     const stop = () => {

@@ -125,7 +125,19 @@ class RouteDraft {
       metadataPath: token === null || api?.base === undefined ? null : metadataPathFor(draft, api.base),
       metadata: null,
     }
+    this.#checkPossession(route)
     return { route, segments: target.segments, path: this.#path }
+  }
+
+  /** RFC 8705 section 6.2: without a chain a certificate proves no more than possession of its key; a token or a pin says whose. */
+  #checkPossession({ mtls, token, certificates }: Route): void {
+    const isPossession = this.#draft.parts.server?.tls?.clients?.trust === 'possession'
+    if (isPossession && mtls && certificates === null && token?.binding !== 'required')
+      this.#draft.problemAtKey(
+        this.#path,
+        `with trust: possession "${this.#key}" lets in everybody who makes a certificate`,
+        'add oauth2 with binding: required, name certificates by pin, or write trust: pki with ca',
+      )
   }
 
   #tokenRule(security: Security): TokenRule | 'invalid' {

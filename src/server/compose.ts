@@ -37,8 +37,12 @@ export function compose(
   const tls = tlsContexts(settings.server.tls)
   const bundle = trustBundle(settings.server.tls.clients)
   const sources = tokenSources(settings.issuers, before?.sources ?? new Map(), meterOf(house))
-  const { bodyBytes } = settings.server.limits
-  const engines = upstreamEngines(settings.upstreams, bodyBytes, via, before?.engines ?? new Map())
+  const engines = upstreamEngines(
+    settings.upstreams,
+    settings.server.limits,
+    via,
+    before?.engines ?? new Map(),
+  )
   const gate: Gate = {
     policyHash: hash,
     served: { hosts: new Set(settings.server.publicOrigins.map(origin => new URL(origin).host)), via },

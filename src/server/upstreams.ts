@@ -1,10 +1,7 @@
-import type { UpstreamSettings } from '../config/settings.js'
+import type { Limits, UpstreamSettings } from '../config/settings.js'
 import { Denial } from '../decision/denials.js'
 import type { Forward, ForwardingEngine } from '../upstream/forwarding.js'
 import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
-
-/** A client that takes nothing of its answer for so long has left, whatever TCP says. Milliseconds. */
-const CLIENT_STALL_MS = 60_000
 
 /** The engine of one upstream, and the settings that it was made from. */
 interface UpstreamEngine {
@@ -15,18 +12,22 @@ interface UpstreamEngine {
 /** The engines of a gate, one for each upstream: a reload that changes one leaves the tunnels of the others alone. */
 export type EnginesByUpstream = ReadonlyMap<string, UpstreamEngine>
 
-/** Makes the engines of all upstreams; one whose settings have not changed keeps its engine, with its connections. */
+/**
+ * Makes the engines of all upstreams; one whose settings have not changed keeps its engine, with its connections. A
+ * client that takes nothing of its answer for the idle timeout has left, whatever TCP says.
+ */
 export function upstreamEngines(
   upstreams: ReadonlyMap<string, UpstreamSettings>,
-  bodyBytes: number,
+  limits: Pick<Limits, 'bodyBytes' | 'idleTimeoutMs'>,
   via: string,
   before: EnginesByUpstream,
 ): EnginesByUpstream {
   const engines = new Map<string, UpstreamEngine>()
   for (const [name, upstream] of upstreams) {
-    const settings = JSON.stringify([upstream, bodyBytes])
+    const { bodyBytes, idleTimeoutMs } = limits
+    const settings = JSON.stringify([upstream, bodyBytes, idleTimeoutMs])
     const old = before.get(name)
-    const options = { upstreams: [upstream], via, bodyBytes, clientStallMs: CLIENT_STALL_MS }
+    const options = { upstreams: [upstream], via, bodyBytes, clientStallMs: idleTimeoutMs }
     engines.set(name, old?.settings === settings ? old : { settings, engine: createHttpProxyEngine(options) })
   }
   return engines

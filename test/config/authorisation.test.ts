@@ -202,6 +202,14 @@ t.test('with self-made certificates only pins say who a client is', async t => {
   t.same((await ask(ONE(`{ certificates: [{ commonName: a, spki: ${pin} }] }`))).problems, [])
 })
 
+t.test('with self-made certificates a certificate alone lets nobody in', async t => {
+  const { problems } = await load(t, {
+    trust: 'possession',
+    apis: '  - { name: M, base: /m, security: [mtls], routes: { GET /1: {} } }\n',
+  })
+  t.match(problems[0], /^1: with trust: possession "GET \/1" lets in everybody/)
+})
+
 t.test('experimental presets are said to be so', async t => {
   const ofPreset = async (preset: string) =>
     (await load(t, { apis: ONE('{}'), issuer: `{ preset: ${preset} }` })).warnings.filter(line =>

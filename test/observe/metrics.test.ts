@@ -1,4 +1,8 @@
+import { readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { parse } from 'yaml'
 import { Metrics } from '../../src/observe/metrics.js'
 
 const PARTS = { hash: 'a', certificates: [], lists: [] }
@@ -34,4 +38,14 @@ t.test('the start is no reload', async t => {
   t.match(text, /^postern_reload_total\{result="success"\} 0$/m)
   t.match(text, /^postern_reload_total\{result="failure"\} 0$/m)
   t.match(text, /^postern_reload_last_success_timestamp_seconds 7$/m)
+})
+
+t.test('the alert on stale keys asks for failures, not for an age that a long refresh reaches', async t => {
+  const file = join(dirname(fileURLToPath(import.meta.url)), '../../../deploy/prometheus/alerts.yml')
+  const { groups } = parse(readFileSync(file, 'utf8'))
+  const rules: { alert: string; expr: string }[] = groups.flatMap(({ rules }: { rules: unknown }) => rules)
+  const stale = rules.find(({ alert }) => alert === 'PosternKeysStale')
+  t.notMatch(stale?.expr, /last_success/)
+  t.match(stale?.expr, /result="failure"/)
+  t.match(stale?.expr, /unless/)
 })

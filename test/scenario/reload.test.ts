@@ -34,7 +34,7 @@ import {
   untilAsync,
 } from '../support/postern.js'
 import type { RawClient } from '../support/raw-client.js'
-import { hang, RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
+import { hang, RecordingUpstream, type Step } from '../support/recording-upstream.js'
 
 const world = await createWorld()
 const upstream = await startCounting()
@@ -147,10 +147,18 @@ async function exitOf({ child }: Postern): Promise<number | null> {
 
 // --- The longest tests first: they run beside the others, and are looked at last ---
 
+/** After a 101 reads no more, so that it does not even notice when the other side ends. */
+const switchAndStall: Step = {
+  act: socket => {
+    socket.write('HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+    socket.pause()
+  },
+}
+
 /** A sidecar that is told to stop while clients hold on to it for ever. */
 async function stopDespiteClients() {
   const recording = await RecordingUpstream.start()
-  recording.script(switchAndEcho(), hang())
+  recording.script(switchAndStall, hang())
   const postern = await start('deadline', { upstream: recording.url })
   const webSocket = await connectRaw(world, postern, world.client)
   const upgrade = 'Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n'
@@ -159,7 +167,7 @@ async function stopDespiteClients() {
     `GET /accounts/1/live HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer ${token()}\r\n${upgrade}${key}\r\n`,
   )
   const { status } = await webSocket.answer()
-  webSocket.socket.pause() // so that it does not even notice that the other side ended
+  webSocket.socket.pause() // as stubborn as the upstream
   const endless = await connectRaw(world, postern)
   endless.write(`GET /open/x HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
   await recording.arrived(2)

@@ -520,6 +520,8 @@ async function exchange(socket: TLSSocket, request: string): Promise<string> {
   return received
 }
 
+const BOUND = `Authorization: Bearer ${usualToken()}`
+
 // TLS-07, TLS-12, TLS-13, TLS-23
 t.test('no session is resumed, so a client without a certificate never comes to count as one', async t => {
   for (const [name, postern] of Object.entries(posterns)) {
@@ -527,8 +529,10 @@ t.test('no session is resumed, so a client without a certificate never comes to 
     for (const version of VERSIONS)
       for (const servername of [HOST, EVENTS_HOST]) {
         const words = `${name}, ${version}, ${servername}`
+        // Where any certificate will do, no route is satisfied with one alone.
+        const needsToken = postern === possession
         for (const [path, headers] of [
-          ['/machines/1', []],
+          [needsToken ? '/accounts/2' : '/machines/1', needsToken ? [BOUND] : []],
           ['/accounts/1', [`Authorization: Bearer ${usualToken()}`]],
         ] as const) {
           const without = await resume(postern.port, path, version, { servername }, headers)
@@ -537,7 +541,9 @@ t.test('no session is resumed, so a client without a certificate never comes to 
           ids.push(without.interactionId)
         }
         const identity = { cert: world.client.certificatePem, key: world.client.keyPem }
-        const again = await resume(postern.port, '/machines/1', version, { servername, ...identity })
+        const path = needsToken ? '/accounts/2' : '/machines/1'
+        const options = { servername, ...identity }
+        const again = await resume(postern.port, path, version, options, needsToken ? [BOUND] : [])
         t.notOk(again.resumed, `${words}, with a certificate`)
         t.equal(again.status, 200, `${words}, with a certificate`)
       }

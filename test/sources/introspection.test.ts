@@ -163,6 +163,7 @@ function judged(facts: TokenFacts, now = NOW): string {
     flows: [],
     scopes: { all: [], any: [], optional: [] },
     binding: 'if-present',
+    maxLifetimeSeconds: null,
   }
   const subject = { rule, token: facts, certificate: null, now } as unknown as Case
   for (const check of [audience, requiredClaims, current, lifetime]) {

@@ -93,6 +93,14 @@ export interface PolicyParts {
   readonly apis?: string
 }
 
+/** A certificate alone says who calls only where authorities vouch for it. */
+const MACHINES = `  - name: Machines
+    base: /machines
+    security: [mtls]
+    routes:
+      GET /{id}: {}
+`
+
 /** Routes of every kind: both flows, both securities, public, WebSocket, rest template, problem+json. */
 export const USUAL_APIS = `
   - name: Accounts
@@ -120,12 +128,7 @@ export const USUAL_APIS = `
     errors: problem
     routes:
       GET /{id}: { scopes: { all: [partners] } }
-  - name: Machines
-    base: /machines
-    security: [mtls]
-    routes:
-      GET /{id}: {}
-  - name: Open
+${MACHINES}  - name: Open
     base: /open
     security: public
     routes:
@@ -137,6 +140,8 @@ export const USUAL_APIS = `
 
 export function policyText(world: World, parts: PolicyParts): string {
   const ca = world.issuer.caPem === null ? '' : ', ca: issuer-ca.pem'
+  const isPossession = parts.clients?.includes('possession') === true
+  const usual = isPossession ? USUAL_APIS.replace(MACHINES, '') : USUAL_APIS
   return `version: 1
 server:
   listen: 127.0.0.1:0
@@ -158,7 +163,7 @@ issuers:
 ${parts.issuer === undefined ? '' : `    ${parts.issuer}\n`}${lines(parts.moreIssuers)}upstreams:
   provider: { url: ${parts.upstream}${parts.upstreamMore === undefined ? '' : `, ${parts.upstreamMore}`} }
 ${lines(parts.moreUpstreams)}defaults: { upstream: provider, issuer: main, errors: fdx }
-apis:${parts.apis ?? USUAL_APIS}`
+apis:${parts.apis ?? usual}`
 }
 
 function lines(text: string | undefined): string {
