@@ -311,17 +311,19 @@ t.test('a client that can do TLS 1.2 and 1.3 gets 1.3, one of 1.2 alone gets 1.2
 t.test('TLS 1.2 offers the cipher suites of the profile and no other', async t => {
   const rsa = [ECDHE_RSA_AES128_GCM, ECDHE_RSA_AES256_GCM]
   const ecdsa = [ECDHE_ECDSA_AES128_GCM, ECDHE_ECDSA_AES256_GCM]
-  // Node keeps the default certificate beside the one of the name, for clients that can use no other.
-  const both = (...suites: string[]) => suites.sort()
+  // Node 20 keeps the default certificate beside the one of the name, for clients that can use no other; Node 24 does not,
+  // and then an EC certificate has no suite of fapi1-advanced.
+  const ofEc = await suitesTaken(fapi1, PARTNER_HOST)
+  const ofName = (own: string[], others: string[]) => (ofEc.length === 0 ? own : [...own, ...others].sort())
   t.strictSame(await suitesTaken(fapi1, HOST), rsa, 'fapi1-advanced')
-  t.strictSame(await suitesTaken(fapi1, PARTNER_HOST), rsa, 'fapi1-advanced, EC certificate')
+  t.strictSame(ofEc, ofName([], rsa), 'fapi1-advanced, EC certificate')
   t.strictSame(await suitesTaken(fapi2, HOST), rsa, 'fapi2')
-  t.strictSame(await suitesTaken(fapi2, PARTNER_HOST), both(...rsa, ...ecdsa), 'fapi2, EC certificate')
+  t.strictSame(await suitesTaken(fapi2, PARTNER_HOST), ofName(ecdsa, rsa), 'fapi2, EC certificate')
   t.strictSame(await suitesTaken(possession, HOST), ecdsa, 'fapi2, EC certificate alone')
   t.strictSame(await suitesTaken(compatible, HOST), [...rsa, ECDHE_RSA_CHACHA20], 'compatible')
   t.strictSame(
     await suitesTaken(compatible, PARTNER_HOST),
-    both(...rsa, ...ecdsa, ECDHE_RSA_CHACHA20, ECDHE_ECDSA_CHACHA20),
+    ofName([...ecdsa, ECDHE_ECDSA_CHACHA20], [...rsa, ECDHE_RSA_CHACHA20]),
     'compatible, EC certificate',
   )
 })
@@ -359,7 +361,7 @@ t.test('every other TLS 1.2 suite of this Node is refused, and the two of fapi1-
     if (!(result instanceof Error)) {
       works.push(suite)
       result.destroy()
-    } else if (result.code === 'ERR_SSL_SSLV3_ALERT_HANDSHAKE_FAILURE' || result.code === 'ECONNRESET')
+    } else if (/^(?:ERR_SSL_SSL.*_ALERT_HANDSHAKE_FAILURE|ECONNRESET)$/.test(result.code ?? ''))
       refused.push(suite)
     // A client without a shared secret cannot even offer the suites that need one.
     else if (result.code !== 'ERR_SSL_NO_CIPHERS_AVAILABLE') odd.push(`${suite}: ${result.code}`)
