@@ -371,3 +371,38 @@ t.test('conditions on claims read own members, nested ones too', async t => {
   for (const [expected, condition] of holds)
     t.equal(conditionHolds(condition, claims), expected, JSON.stringify(condition))
 })
+
+t.test('times agree with a naive model', async t => {
+  const offset = fc.integer({ min: -2000, max: 2000 })
+  fc.assert(
+    fc.property(offset, fc.option(offset), offset, fc.integer({ min: 0, max: 60 }), (exp, nbf, iat, skew) => {
+      const claims = { exp: NOW + exp, iat: NOW + iat, nbf: nbf === null ? undefined : NOW + nbf }
+      const expected =
+        exp + skew <= 0
+          ? 'token_expired'
+          : iat > skew || (nbf !== null && nbf > skew)
+            ? 'token_not_yet_valid'
+            : exp - iat > 900
+              ? 'token_lifetime_too_long'
+              : 'granted'
+      t.equal(judge({ claims, rules: { clockSkewSeconds: skew } }), expected)
+    }),
+  )
+})
+
+t.test('flows agree with a naive model', async t => {
+  const flow = fc.constantFrom('authorization_code' as const, 'client_credentials' as const)
+  const claims = fc.record(
+    { sub: fc.constantFrom('user-1', 'client-1'), acr: fc.constant('1'), gty: fc.constantFrom('a', 'b') },
+    { requiredKeys: ['sub'] },
+  )
+  fc.assert(
+    fc.property(claims, fc.uniqueArray(flow, { minLength: 1 }), (given, flows) => {
+      const isClient = given.sub === 'client-1'
+      const shown = isClient ? (given.acr === undefined ? 'client_credentials' : null) : 'authorization_code'
+      const expected =
+        shown === null ? 'flow_unknown' : flows.includes(shown) ? 'granted' : 'flow_not_allowed'
+      t.equal(judge({ claims: given, rule: { flows } }), expected)
+    }),
+  )
+})
