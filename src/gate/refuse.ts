@@ -3,6 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
+import { endWhenRead } from '../upstream/linger.js'
 import { withMetadataUrl } from './answer-metadata.js'
 import { challengesFor, type Offer } from './challenge.js'
 
@@ -15,8 +16,6 @@ interface Answer {
 
 /** Bodies up to this size are read to the end after a refusal, so that the connection can be used again. */
 const DRAINABLE_BYTES = 64 * 1024
-/** The rest of a longer one is read, and thrown away, for so many milliseconds before the connection closes. */
-const LINGER_MS = 2000
 
 /** Writes a refusal through node:http. The only other writer is `refuseRaw`; both say what `answerTo` says. */
 export function refuse(
@@ -37,8 +36,14 @@ export function refuse(
     return
   }
   response.setHeader('Connection', 'close')
-  if (isBodyOnItsWay(response)) endWhenRead(response, content)
-  else response.end(content)
+  if (!isBodyOnItsWay(response)) {
+    response.end(content)
+    return
+  }
+  // The whole refusal goes at once, for a client that is in the middle of its sending; only the end waits.
+  response.flushHeaders()
+  response.write(content)
+  endWhenRead(response, response.req)
 }
 
 /** Writes a refusal to a connection whose bytes never became a request; the caller sees to it that it ends. */
@@ -106,23 +111,6 @@ function canReuseConnection(response: ServerResponse, denial: Denial): boolean {
 /** Whether the client is sending already: with Expect it waits, and reads the refusal first. */
 function isBodyOnItsWay(response: ServerResponse): boolean {
   return !response.req.complete && hasBody(response) && response.req.headers.expect === undefined
-}
-
-/**
- * A connection that closes over bytes that nobody has read is reset, and the client loses the refusal in the middle
- * of its sending (RFC 9112 section 9.6). The whole refusal is sent at once; only the end waits.
- */
-function endWhenRead(response: ServerResponse, content: string): void {
-  const end = (): void => {
-    clearTimeout(timer)
-    response.end()
-  }
-  const timer = setTimeout(end, LINGER_MS)
-  response.once('close', end)
-  response.req.once('end', end)
-  response.flushHeaders()
-  response.write(content)
-  response.req.resume()
 }
 
 function hasBody({ req }: ServerResponse): boolean {

@@ -1,9 +1,7 @@
 /** The body of an answer on its way to the client, as fast as the client reads. */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Forwarded } from './forwarding.js'
-
-/** The body of a request whose answer came early is still read, and thrown away, for so many milliseconds. */
-const LINGER_MS = 2000
+import { endWhenRead } from './linger.js'
 
 /** How long one side may do nothing while the other waits for it. Milliseconds. */
 export interface Patience {
@@ -67,19 +65,4 @@ export function relayBody(
   answer.on('data', () => {
     if (response.writableNeedDrain) awaitClient()
   })
-}
-
-/**
- * Bytes that nobody has read when the connection closes turn that into a reset, and the client loses the answer
- * (RFC 9112 section 9.6).
- */
-function endWhenRead(response: ServerResponse, request: IncomingMessage): void {
-  const end = (): void => {
-    clearTimeout(timer)
-    response.end()
-  }
-  const timer = setTimeout(end, LINGER_MS)
-  request.once('end', end)
-  response.once('close', () => clearTimeout(timer))
-  request.unpipe().resume()
 }

@@ -1,0 +1,20 @@
+/** The end of an answer that is written while its request is still arriving. */
+import type { IncomingMessage, ServerResponse } from 'node:http'
+
+/** The rest of the request is read, and thrown away, for so many milliseconds. */
+const LINGER_MS = 2000
+
+/**
+ * Ends a response whose content is written once the request has been read, or has had its time. Bytes that nobody has
+ * read when the connection closes turn that into a reset, and the client loses the answer (RFC 9112 section 9.6).
+ */
+export function endWhenRead(response: ServerResponse, request: IncomingMessage): void {
+  const end = (): void => {
+    clearTimeout(timer)
+    response.end()
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  request.once('end', end)
+  response.once('close', () => clearTimeout(timer))
+  request.unpipe().resume()
+}
