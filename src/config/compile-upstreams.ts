@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
+import type { Upstream } from '../policy/upstream.js'
 import type { Draft } from './draft.js'
 import { Unreadable } from './named-files.js'
 import { readCertificates } from './pem.js'
-import type { UpstreamSettings } from './settings.js'
 import type { Path } from './source-tree.js'
 
 /** The upstreams that are valid in themselves. */
-export async function compileUpstreams(draft: Draft): Promise<ReadonlyMap<string, UpstreamSettings>> {
-  const compiled = new Map<string, UpstreamSettings>()
+export async function compileUpstreams(draft: Draft): Promise<ReadonlyMap<string, Upstream>> {
+  const compiled = new Map<string, Upstream>()
   for (const [name, parts] of draft.parts.upstreams ?? []) {
     const path = ['upstreams', name]
     const { url, timeouts, connections, authorization, clientCert, tls } = parts ?? {}

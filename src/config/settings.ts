@@ -1,7 +1,9 @@
 import type { IntrospectionSettings, TokenFormat } from '../policy/introspection.js'
 import type { IssuerRules } from '../policy/issuer.js'
+import type { KeySettings } from '../policy/key-settings.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
+import type { Upstream } from '../policy/upstream.js'
 import type { TerminatorHeader } from '../request/forwarded-certificate.js'
 import type { RevocationList } from './parse-crl.js'
 import type { Place, Problem } from './problem.js'
@@ -38,7 +40,7 @@ export interface Settings {
   /** `defaults.errors`: the format of refusals before a route is known. */
   readonly errors: ErrorFormat
   readonly issuers: ReadonlyMap<string, IssuerSettings>
-  readonly upstreams: ReadonlyMap<string, UpstreamSettings>
+  readonly upstreams: ReadonlyMap<string, Upstream>
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
@@ -112,37 +114,4 @@ export interface IssuerSettings {
   readonly introspection: IntrospectionSettings | null
   /** Where the issuer stands in the policy file, for problems that show only when it is put to use. */
   readonly place: Place
-}
-
-/** `file`: the text of a JWK set. `url` and `discovery` are fetched in the background. Durations in milliseconds. */
-export type KeySettings =
-  | { readonly from: 'file'; readonly text: string }
-  | ({ readonly from: 'url'; readonly url: string } & RemoteKeySettings)
-  /** RFC 8414 or OpenID Connect discovery below the issuer identifier. */
-  | ({ readonly from: 'discovery' } & RemoteKeySettings)
-
-export interface RemoteKeySettings {
-  readonly refreshMs: number
-  /** Least time between two fetches for an unknown kid, also after a failure. */
-  readonly cooldownMs: number
-  /** How long keys still serve after their refresh has begun to fail. */
-  readonly staleForMs: number
-  /** PEM of the authorities for the TLS connection; null: the system's roots. */
-  readonly ca: string | null
-}
-
-export interface UpstreamSettings {
-  readonly name: string
-  /** Origin without path. */
-  readonly url: string
-  /** PEM of the authorities of an https upstream; null: the system's roots. */
-  readonly ca: string | null
-  readonly connectTimeoutMs: number
-  /** Until the first byte of the answer, and between any two bytes. */
-  readonly responseTimeoutMs: number
-  /** Connections at a time. */
-  readonly connections: number
-  readonly authorization: 'forward' | 'strip'
-  /** `forward`: the leaf certificate as Client-Cert (RFC 9440). */
-  readonly clientCert: 'forward' | 'strip'
 }

@@ -1,9 +1,6 @@
 import { createHash, type X509Certificate } from 'node:crypto'
 import { type CertificateNames, certificateNames } from './certificate-names.js'
 
-/** Why a certificate's key is too weak to be trusted, or null. */
-export type KeyWeakness = string | null
-
 /** One link of a verified chain: a certificate's serial number and the authority of the bundle that signed it. */
 export interface ChainLink {
   /** Fingerprint of the authority: upper-case hex SHA-256 of its DER. */
@@ -29,7 +26,8 @@ export interface CertificateFacts {
   readonly isAuthority: boolean
   /** Extended key usage OIDs; null when the extension is absent, which permits every use (RFC 5280 section 4.2.1.12). */
   readonly extendedKeyUsage: readonly string[] | null
-  readonly keyWeakness: KeyWeakness
+  /** Why the key is too weak to be trusted, or null. */
+  readonly keyWeakness: string | null
   /** OpenSSL's verification error at the handshake, such as `CERT_HAS_EXPIRED`; null when the chain verified. */
   readonly chainError: string | null
   /** Identity of the trust bundle that judged the chain; after a reload with another bundle the verdict is stale. */
@@ -41,7 +39,7 @@ export interface CertificateFacts {
 const CURVES = new Set(['prime256v1', 'secp384r1', 'secp521r1'])
 
 /** RFC 9325 section 4.5 and FAPI 2.0 section 5.4.1: RSA of 2048 bits, EC of 224 bits (here the NIST curves from P-256), Edwards curves. */
-export function keyWeakness(certificate: X509Certificate): KeyWeakness {
+export function keyWeakness(certificate: X509Certificate): string | null {
   const key = certificate.publicKey
   const bits = key.asymmetricKeyDetails?.modulusLength ?? 0
   const curve = key.asymmetricKeyDetails?.namedCurve ?? ''

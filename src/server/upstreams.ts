@@ -1,5 +1,6 @@
-import type { Limits, UpstreamSettings } from '../config/settings.js'
+import type { Limits } from '../config/settings.js'
 import { Denial } from '../decision/denials.js'
+import type { Upstream } from '../policy/upstream.js'
 import type { Forward, ForwardingEngine } from '../upstream/forwarding.js'
 import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
 
@@ -17,7 +18,7 @@ export type EnginesByUpstream = ReadonlyMap<string, UpstreamEngine>
  * client that takes nothing of its answer for the idle timeout has left, whatever TCP says.
  */
 export function upstreamEngines(
-  upstreams: ReadonlyMap<string, UpstreamSettings>,
+  upstreams: ReadonlyMap<string, Upstream>,
   limits: Pick<Limits, 'bodyBytes' | 'idleTimeoutMs'>,
   via: string,
   before: EnginesByUpstream,

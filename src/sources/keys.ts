@@ -7,26 +7,11 @@ import {
   selectKeys,
   type VerificationKey,
 } from '../policy/key-set.js'
+import type { KeySettings } from '../policy/key-settings.js'
 import { type Clock, systemClock } from './clock.js'
 import { discoverKeysUrl } from './discovery.js'
 import { createOutbound, type GetJson, OutboundFailure } from './outbound.js'
 import type { SourceMeter } from './token-source.js'
-
-/** Where the keys of an issuer come from; has the shape of the policy's settings. Durations in milliseconds. */
-export type KeySettings =
-  | { readonly from: 'file'; readonly text: string }
-  | ({ readonly from: 'url'; readonly url: string } & RemoteKeySettings)
-  | ({ readonly from: 'discovery' } & RemoteKeySettings)
-
-export interface RemoteKeySettings {
-  readonly refreshMs: number
-  /** Least time between two fetches for an unknown kid, also after a failure. */
-  readonly cooldownMs: number
-  /** How long keys still serve after their refresh has begun to fail. */
-  readonly staleForMs: number
-  /** PEM of the authorities for the TLS connection; null: the system's roots. */
-  readonly ca: string | null
-}
 
 /** The public keys of one issuer. */
 export interface KeySource {

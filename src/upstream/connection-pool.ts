@@ -1,6 +1,6 @@
 /** The connections to one upstream: how many, which are kept open, who waits for one. */
 import type { Agent } from 'node:http'
-import type { Upstream } from './forwarding.js'
+import type { Upstream } from '../policy/upstream.js'
 import { createAgent, type Origin, originOf } from './upstream-agent.js'
 
 /** At most `connections` run at once and as many wait; everyone else is told at once. */

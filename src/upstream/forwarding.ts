@@ -38,16 +38,3 @@ export interface ForwardingEngine {
   /** Ends idle connections, and tunnels with a close frame; running exchanges finish. */
   readonly close: () => void
 }
-
-/** What an engine needs to know of an upstream. */
-export interface Upstream {
-  readonly name: string
-  readonly url: string
-  readonly ca: string | null
-  readonly connectTimeoutMs: number
-  readonly responseTimeoutMs: number
-  /** Exchanges at a time, and as many tunnels besides. */
-  readonly connections: number
-  readonly authorization: 'forward' | 'strip'
-  readonly clientCert: 'forward' | 'strip'
-}

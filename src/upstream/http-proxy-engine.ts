@@ -1,7 +1,8 @@
 /** The forwarding engine on the package `http-proxy`. */
 import { Denial } from '../decision/denials.js'
+import type { Upstream } from '../policy/upstream.js'
 import { ConnectionPool } from './connection-pool.js'
-import type { ForwardingEngine, Upstream } from './forwarding.js'
+import type { ForwardingEngine } from './forwarding.js'
 import { createHttpProxySend } from './http-proxy-send.js'
 import { type Destination, roundTrip } from './round-trip.js'
 import { Tunnels } from './tunnel.js'

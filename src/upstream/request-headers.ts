@@ -1,10 +1,11 @@
 /** What the upstream gets to read: the client's own fields without those that it may not set, and what is proved. */
 import { isIPv4, isIPv6 } from 'node:net'
 import type { Grant } from '../checks/authorise.js'
+import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
 import { foldedName, isFraming, isHopByHop, nominatedByConnection } from './field-names.js'
 import { fieldValue, listedWord } from './field-value.js'
-import type { Exchange, Upstream } from './forwarding.js'
+import type { Exchange } from './forwarding.js'
 
 /** How an upstream wants to be spoken to. */
 export interface RequestHeaderRules extends Pick<Upstream, 'authorization' | 'clientCert'> {

@@ -2,7 +2,7 @@
 import http from 'node:http'
 import https from 'node:https'
 import { isIP, type Socket } from 'node:net'
-import type { Upstream } from './forwarding.js'
+import type { Upstream } from '../policy/upstream.js'
 
 /** Milliseconds. Below the 5 s after which Node, Apache and others close an idle connection of their own accord. */
 const IDLE_MS = 4000
