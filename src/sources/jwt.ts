@@ -9,7 +9,7 @@ import type { KeySource } from './keys.js'
 import { createTokenCache } from './token-cache.js'
 import { tokenKindProblem } from './token-kind.js'
 import type { SourceMeter, TokenSource } from './token-source.js'
-import { signatureProblem } from './verify-signature.js'
+import { KnownKeys } from './verify-signature.js'
 
 export interface JwtSourceOptions {
   readonly rules: IssuerRules
@@ -29,6 +29,7 @@ export interface JwtSourceOptions {
 export function createJwtSource(options: JwtSourceOptions): TokenSource {
   const { rules, keys, meter, cacheBytes = 32 * 1024 * 1024 } = options
   const cache = createTokenCache(rules, cacheBytes)
+  const knownKeys = new KnownKeys()
   let keyGeneration = 0
   keys.onChange(() => {
     keyGeneration++
@@ -43,7 +44,7 @@ export function createJwtSource(options: JwtSourceOptions): TokenSource {
     const generation = keyGeneration
     const candidates = await keys.keysFor(jws.header)
     if (candidates instanceof Denial) return candidates
-    const refusal = await signatureProblem(token, jws.header.alg, candidates)
+    const refusal = await knownKeys.problem(token, jws.header.alg, candidates)
     if (refusal !== null) return refusal
     const facts = Object.freeze(tokenFacts(deepFreeze(jws.claims), rules))
     // Keys that went while the signature was checked must not leave facts behind.

@@ -12,7 +12,7 @@ import { createJwtSource } from '../../src/sources/jwt.js'
 import { createKeySource, type KeySource } from '../../src/sources/keys.js'
 import { createTokenCache } from '../../src/sources/token-cache.js'
 import type { TokenSource } from '../../src/sources/token-source.js'
-import { signatureProblem } from '../../src/sources/verify-signature.js'
+import { KnownKeys, signatureProblem } from '../../src/sources/verify-signature.js'
 import {
   createTokenIssuer,
   encode,
@@ -25,6 +25,19 @@ import {
 } from '../support/token-issuer.js'
 
 const ALGORITHMS = ['PS256', 'ES256'] as const
+const EVERY_ALGORITHM: readonly TokenAlgorithm[] = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+]
 const NOW = Math.floor(Date.now() / 1000)
 
 function rulesOf(issuer: string, changes: Partial<IssuerRules> = {}): IssuerRules {
@@ -270,23 +283,11 @@ t.test('AT-01: relaxed typ lets access tokens pass and ID tokens not', async t =
 })
 
 t.test('every supported algorithm verifies, and EdDSA with Ed25519 alone', async t => {
-  const algorithms: TokenAlgorithm[] = [
-    'RS256',
-    'RS384',
-    'RS512',
-    'PS256',
-    'PS384',
-    'PS512',
-    'ES256',
-    'ES384',
-    'ES512',
-    'EdDSA',
-    'Ed25519',
-  ]
-  const issuer = await issuerWith(...algorithms)
-  const all = await benchFor(issuer, { algorithms })
+  const issuer = await issuerWith(...EVERY_ALGORITHM)
+  const all = await benchFor(issuer, { algorithms: EVERY_ALGORITHM })
   for (const key of issuer.keys) {
-    t.equal(await all.codeOf(issuer.token({}, {}, key)), 'ok', key.alg)
+    for (const time of ['first', 'second'])
+      t.equal(await all.codeOf(issuer.token({ jti: time }, {}, key)), 'ok', `${key.alg}, ${time} token`)
     const other = newSigningKey(key.alg, key.kid)
     t.equal(await all.codeOf(issuer.token({}, {}, other)), 'token_signature_invalid', `${key.alg}, other key`)
   }
@@ -378,6 +379,61 @@ t.test('no change of a good token is accepted', async t => {
       if (last !== good.at(-1))
         t.not(await codeOf(good.slice(0, -1) + last), 'ok', `last character ${JSON.stringify(last)}`)
   }
+})
+
+t.test(
+  'a key that has verified a token goes on exactly as jose judges it, whatever the signature',
+  async t => {
+    const issuer = await issuerWith(...EVERY_ALGORITHM)
+    const set = readKeySet({ keys: issuer.keys.map(({ jwk }) => jwk) })
+    for (const signing of issuer.keys) {
+      const { alg } = signing
+      const keys = (set?.keys ?? []).filter(({ kid }) => kid === signing.kid)
+      const known = new KnownKeys()
+      const good = issuer.token({}, {}, signing)
+      t.ok(known.problem(good, alg, keys) instanceof Promise, `${alg}: the first token is for jose`)
+      t.equal(await signatureProblem(good, alg, keys), null)
+      while (known.problem(good, alg, keys) instanceof Promise) await new Promise(setImmediate)
+      t.equal(known.problem(good, alg, keys), null, `${alg}: the second one is not`)
+      const [header, payload, signature] = good.split('.') as [string, string, string]
+      const bytes = Buffer.from(signature, 'base64url')
+      const others = fc.oneof(
+        fc.uint8Array({ maxLength: bytes.length + 2 }).map(other => Buffer.from(other)),
+        fc.constantFrom(0, 0xff).map(byte => Buffer.alloc(bytes.length, byte)),
+        fc.nat({ max: bytes.length }).map(length => bytes.subarray(0, length)),
+        fc.nat({ max: bytes.length }).map(at => Buffer.concat([bytes.subarray(0, at), bytes])),
+        fc.tuple(fc.nat({ max: bytes.length - 1 }), fc.nat({ max: 7 })).map(([at, bit]) => {
+          const changed = Buffer.from(bytes)
+          changed[at] = (changed[at] as number) ^ (1 << bit)
+          return changed
+        }),
+      )
+      await fc.assert(
+        fc.asyncProperty(others, async other => {
+          const token = `${header}.${payload}.${other.toString('base64url')}`
+          const byJose = await signatureProblem(token, alg, keys)
+          const byKnown = await known.problem(token, alg, keys)
+          return byJose?.code === byKnown?.code
+        }),
+        { numRuns: 60 },
+      )
+      const other = newSigningKey(alg, signing.kid)
+      const forged = known.problem(issuer.token({}, {}, other), alg, keys)
+      t.ok(forged instanceof Denial && forged.code === 'token_signature_invalid', `${alg}: another key`)
+    }
+  },
+)
+
+t.test('a key is known with one algorithm at a time', async t => {
+  const issuer = await issuerWith('PS256')
+  const [signing] = issuer.keys as [SigningKey]
+  const { alg: _, ...jwk } = signing.jwk
+  const keys = readKeySet({ keys: [jwk] })?.keys ?? []
+  const known = new KnownKeys()
+  t.equal(await known.problem(issuer.token(), 'PS256', keys), null)
+  const asRs256 = known.problem(issuer.token(), 'RS256', keys)
+  t.ok(asRs256 instanceof Promise, 'jose is asked again')
+  t.equal((await asRs256)?.code, 'token_algorithm_not_allowed')
 })
 
 t.test('the cache holds facts and no verdicts, and answers without a promise', async t => {
