@@ -24,7 +24,39 @@ export function trustBundle(settings: ClientTrustSettings): TrustBundle {
     revocations: revocationsOf(settings, authorities),
     onExpiredCrl: settings.onExpiredCrl,
   }
-  return { trust, readPeer: socket => readPeer(socket, authorities, trust.id) }
+  const facts = new CertificatesSeen(authorities, trust.id)
+  return { trust, readPeer: socket => readPeer(socket, facts) }
+}
+
+/** Certificates that are remembered; clients of one bank are hundreds, and each costs some kilobytes. */
+const MOST_SEEN = 1000
+
+/**
+ * What the certificates of this bundle's clients say, and how far the bundle proves their chains: facts that cannot
+ * change, and that a client which connects often need not pay for each time. What the handshake found is not among them.
+ */
+class CertificatesSeen {
+  readonly #authorities: readonly X509Certificate[]
+  readonly #trustId: string
+  readonly #seen = new Map<string, Omit<CertificateFacts, 'chainError'>>()
+
+  constructor(authorities: readonly X509Certificate[], trustId: string) {
+    this.#authorities = authorities
+    this.#trustId = trustId
+  }
+
+  /** @param chainError what this handshake found */
+  facts(certificate: X509Certificate, chainError: string | null): CertificateFacts {
+    const fingerprint = certificate.fingerprint256
+    const known = this.#seen.get(fingerprint)
+    if (known !== undefined) return { ...known, chainError }
+    const chain = chainOf(certificate, this.#authorities)
+    const facts = certificateFacts(certificate, { chainError, trustId: this.#trustId, chain })
+    const [oldest] = this.#seen.keys()
+    if (this.#seen.size >= MOST_SEEN && oldest !== undefined) this.#seen.delete(oldest)
+    this.#seen.set(fingerprint, facts)
+    return facts
+  }
 }
 
 function revocationsOf(
@@ -51,21 +83,13 @@ function revocationsOf(
  * `authorized` alone is never trusted: Node reports true for a resumed TLS 1.3 session that never had a certificate
  * (nodejs/node#35317). Tickets are off, and should a session be resumed all the same it counts as one without.
  */
-function readPeer(
-  socket: TLSSocket,
-  authorities: readonly X509Certificate[],
-  trustId: string,
-): CertificateFacts | null {
+function readPeer(socket: TLSSocket, seen: CertificatesSeen): CertificateFacts | null {
   if (socket.isSessionReused()) return null
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined || certificate.raw.length === 0) return null
   const verified = socket.authorized && !socket.authorizationError
-  return certificateFacts(certificate, {
-    // Node types the error as Error; it is OpenSSL's name as a string.
-    chainError: verified ? null : String(socket.authorizationError ?? 'UNVERIFIED'),
-    trustId,
-    chain: chainOf(certificate, authorities),
-  })
+  // Node types the error as Error; it is OpenSSL's name as a string.
+  return seen.facts(certificate, verified ? null : String(socket.authorizationError ?? 'UNVERIFIED'))
 }
 
 /**

@@ -80,11 +80,14 @@ world.write(
     (await revokedIntermediate.crl()),
 )
 
-const [postern, revoking, lenient, chained] = await Promise.all([
+world.write('root.pem', root.certificatePem)
+
+const [postern, revoking, lenient, chained, rooted] = await Promise.all([
   start('plain'),
   start('live', '{ trust: pki, ca: [client-ca.pem], crl: [live.crl] }'),
   start('old', '{ trust: pki, ca: [client-ca.pem], crl: [old.crl], onExpiredCrl: allow }'),
   start('chain', '{ trust: pki, ca: [chain.pem], crl: [chain.crl] }'),
+  start('root', '{ trust: pki, ca: [root.pem] }'),
 ])
 
 /** A route of each flow that asks for a certificate and a token, and one that asks for the token alone. */
@@ -522,6 +525,18 @@ t.test('the certificates of a revoked intermediate authority are refused', async
   // A chain that runs over an authority outside the bundle is covered by no list.
   const unlisted = await withChain(await root.issueAuthority('Unlisted CA'))
   await refused(t, 'certificate_untrusted', { 'not covered': { client: unlisted, path } }, chained)
+})
+
+// Facts of a certificate are kept from one connection to the next; whether its chain verified is not one of them.
+t.test('each handshake is judged by itself, also of a certificate that was seen before', async t => {
+  const leaf = await intermediate.issue()
+  const whole = { ...leaf, certificatePem: leaf.certificatePem + intermediate.certificatePem }
+  const path = '/machines/1'
+  for (const time of ['first', 'second']) {
+    const alone = { [`without the intermediate, ${time} time`]: { client: leaf, path } }
+    await refused(t, 'certificate_untrusted', alone, rooted)
+    await allowed(t, { [`with it, ${time} time`]: { client: whole, path } }, rooted)
+  }
 })
 
 // TLS-16
