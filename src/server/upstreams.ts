@@ -1,8 +1,8 @@
 import type { Limits } from '../config/settings.js'
 import { Denial } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
+import { createEngine } from '../upstream/engine.js'
 import type { Forward, ForwardingEngine } from '../upstream/forwarding.js'
-import { createHttpProxyEngine } from '../upstream/http-proxy-engine.js'
 
 /** The engine of one upstream, and the settings that it was made from. */
 interface UpstreamEngine {
@@ -29,7 +29,7 @@ export function upstreamEngines(
     const settings = JSON.stringify([upstream, bodyBytes, idleTimeoutMs])
     const old = before.get(name)
     const options = { upstreams: [upstream], via, bodyBytes, clientStallMs: idleTimeoutMs }
-    engines.set(name, old?.settings === settings ? old : { settings, engine: createHttpProxyEngine(options) })
+    engines.set(name, old?.settings === settings ? old : { settings, engine: createEngine(options) })
   }
   return engines
 }

@@ -1,82 +1,74 @@
 /** One granted request and its answer: deadlines, limits, and every way in which either side can leave. */
-import type { Agent, ClientRequest, IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
-import { Denial, type DenialCode, type Verdict } from '../decision/denials.js'
+import { Denial, type DenialCode } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
-import { relayBody } from './answer-relay.js'
 import type { ConnectionPool } from './connection-pool.js'
 import type { Exchange, Forwarded } from './forwarding.js'
-import { announcedTooLarge, announcesBody, LimitedBody, tooLarge } from './request-body.js'
+import { endWhenRead } from './linger.js'
+import { announcedBytes, announcedTooLarge, tooLarge, Upload, type UploadEvents } from './request-body.js'
 import { requestHeaders } from './request-headers.js'
-import { type AnswerHead, type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
+import { type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
+import type { Answer, Sending, SendingEvents, Switched, Transport } from './transport.js'
 import type { Tunnels } from './tunnel.js'
-import type { Origin } from './upstream-agent.js'
-import { isReset, upstreamFailure } from './upstream-failure.js'
+import { upstreamFailure } from './upstream-failure.js'
 
-/** What is to be sent to an upstream, complete and final. */
-export interface Sending {
-  readonly origin: Origin
-  readonly agent: Agent
-  readonly method: string
-  /** Path and query, byte for byte. */
-  readonly target: string
-  readonly headers: RawHeaders
-  readonly body: LimitedBody | null
-  readonly response: ServerResponse
-  /** The client's connection when the answer may be a 101; then `body` is null. */
-  readonly upgrade: Exchange['upgrade']
-}
-
-/** Writes the 101 answer with the header in `answer.headers`, and joins both sockets. */
-export type SwitchProtocols = (answer: IncomingMessage, upstream: Duplex, head: Buffer) => void
-
-/** A request under way. Listeners can still be added before anything happens to it. */
-export interface Sent {
-  readonly request: ClientRequest
-  /** null for ordinary requests. */
-  readonly switchProtocols: SwitchProtocols | null
-}
-
-/** Starts one request. This is all that an engine is made of; the rest is the same for every one. */
-export type Send = (sending: Sending) => Sent
-
-/** One upstream and what forwarding to it needs, as a running engine holds it. */
+/** One address of an upstream and what forwarding to it needs, as a running engine holds it. */
 export interface Destination {
   readonly upstream: Upstream
   readonly pool: ConnectionPool
   readonly via: string
   readonly bodyBytes: number
-  readonly send: Send
+  /** Carries ordinary exchanges. */
+  readonly ordinary: Transport
+  /** Carries requests whose answer may be a 101. */
+  readonly upgrades: Transport
   readonly clientStallMs: number
   readonly tunnels: Tunnels
 }
 
-type Outcome = Verdict<Forwarded> | null
+/** Nothing of an answer was written to the client, and nothing listens to the client any more. */
+export interface Failed {
+  readonly denial: Denial
+  /** Whether any byte of the request may have left for the upstream. While false, its body is unread. */
+  readonly sent: boolean
+  /** Whether the upstream is at fault: it refused, reset, was too slow or spoke no HTTP. */
+  readonly blame: boolean
+}
 
-/** Forwards one granted request; see `Forward` for what comes of it. */
+/** `null`: the client left before an answer began. */
+export type Outcome = Forwarded | Failed | null
+
+/**
+ * Forwards one granted request. Never rejects. The same exchange may be forwarded again after a `Failed` that was not
+ * `sent`.
+ */
 export function roundTrip(grant: Grant, exchange: Exchange, destination: Destination): Promise<Outcome> {
   return new Promise(resolve => new RoundTrip(grant, exchange, destination, resolve).start())
 }
 
-class RoundTrip {
+class RoundTrip implements SendingEvents, UploadEvents {
   readonly #grant: Grant
   readonly #exchange: Exchange
   readonly #to: Destination
   readonly #resolve: (outcome: Outcome) => void
   /** Its 'close' is how a client leaves. */
   readonly #client: Duplex | ServerResponse
-  readonly #body: LimitedBody | null
+  /** 0: no body, null: of unknown length. */
+  readonly #bodyBytes: number | null
   /** Whether the answer may be a 101; an Upgrade that is not honoured is an ordinary request (RFC 9110 section 7.8). */
   readonly #mayUpgrade: boolean
   readonly #startedAt = performance.now()
-  #state: 'waiting' | 'connecting' | 'sent' | 'answering' | 'switched' | 'done' = 'waiting'
+  #state: 'waiting' | 'connecting' | 'sent' | 'answering' | 'answered' | 'switched' | 'done' = 'waiting'
   #deadline: NodeJS.Timeout | undefined
-  #request: ClientRequest | null = null
+  #sending: Sending | null = null
+  #upload: Upload | null = null
+  #sent = false
   #retried = false
   #inPool = false
-  #bytesReadBefore = 0
+  #forwarded: Omit<Forwarded, 'end'> = { status: 0, upstreamMs: 0 }
 
   constructor(grant: Grant, exchange: Exchange, to: Destination, resolve: (outcome: Outcome) => void) {
     this.#grant = grant
@@ -84,201 +76,222 @@ class RoundTrip {
     this.#to = to
     this.#resolve = resolve
     this.#client = exchange.upgrade?.socket ?? exchange.response
-    this.#body =
-      exchange.upgrade === null && announcesBody(grant.request.headers)
-        ? new LimitedBody(to.bodyBytes, this.#onBodyBytes, this.#onBodyTooLarge)
-        : null
+    this.#bodyBytes = announcedBytes(grant.request.headers)
     this.#mayUpgrade = exchange.upgrade !== null && asksForWebSocket(grant)
   }
 
   start(): void {
     const { request, upgrade } = this.#exchange
     // A client that resets between two steps would otherwise be an uncaught error, the end of the process.
-    upgrade?.socket.on('error', ignore)
+    if (upgrade !== null && !upgrade.socket.listeners('error').includes(ignore))
+      upgrade.socket.on('error', ignore)
     const refusal = this.#refusalOfBody()
     if (this.#client.destroyed || request.socket.destroyed) this.#settle(null)
-    else if (refusal !== null) this.#settle(refusal)
+    else if (refusal !== null) this.#fail(refusal, false)
     else if (this.#mayUpgrade && !this.#to.tunnels.takesMore) this.#refuseTunnel()
     else this.#enterPool()
   }
 
   #refusalOfBody(): Denial | null {
-    const { headers } = this.#grant.request
     // The parser stops at the head of an upgrade: a body would be frames to one side and a request to the other.
-    if (this.#exchange.upgrade !== null && announcesBody(headers))
+    if (this.#exchange.upgrade !== null && this.#bodyBytes !== 0)
       return new Denial('request_malformed', 'an upgrade with a body')
-    return announcedTooLarge(headers, this.#to.bodyBytes)
+    return announcedTooLarge(this.#grant.request.headers, this.#to.bodyBytes)
   }
 
   #enterPool(): void {
     const { connections, connectTimeoutMs } = this.#to.upstream
     const admission = this.#to.pool.enter(this.#onAdmitted)
     if (admission === 'full') {
-      this.#refuse('upstream_unavailable', `${connections} connections in use, as many requests wait`)
+      this.#refuse('upstream_unavailable', `${connections} connections in use, as many requests wait`, false)
       return
     }
     this.#inPool = true
     this.#client.once('close', this.#onClientGone)
     this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
-    this.#deadline = setTimeout(this.#onNoConnection, connectTimeoutMs)
+    this.#allow(connectTimeoutMs)
     if (admission === 'now') this.#onAdmitted()
   }
 
   readonly #onAdmitted = (): void => {
     this.#state = 'connecting'
-    this.#send(this.#to.pool.kept)
+    this.#send(false)
   }
 
-  #send(agent: Agent): void {
+  #send(fresh: boolean): void {
     const { method, target } = this.#grant.request
-    const { pool, send, via, upstream } = this.#to
-    const { response } = this.#exchange
+    const { ordinary, upgrades, via, upstream } = this.#to
     const upgrade = this.#mayUpgrade ? this.#exchange.upgrade : null
     const rules = { via, authorization: upstream.authorization, clientCert: upstream.clientCert }
+    const protocol = upgrade === null ? null : 'websocket'
     try {
-      const headers = requestHeaders(
-        this.#grant,
-        this.#exchange,
-        rules,
-        upgrade === null ? null : 'websocket',
-      )
-      const { origin } = pool
-      this.#listen(send({ origin, agent, method, target, headers, body: this.#body, response, upgrade }))
+      const headers = requestHeaders(this.#grant, this.#exchange, rules, protocol)
+      const transport = upgrade === null ? ordinary : upgrades
+      const outgoing = { method, target, headers, bodyBytes: this.#bodyBytes, upgrade }
+      this.#sending = transport.send(outgoing, this, fresh)
+      this.#sending.start()
     } catch (error) {
-      this.#refuse('internal_error', error instanceof Error ? error.message : 'fault')
+      this.#refuse('internal_error', error instanceof Error ? error.message : 'fault', false)
     }
   }
 
-  #listen({ request, switchProtocols }: Sent): void {
-    this.#request = request
-    request.on('error', error => this.#onError(request, error))
-    request.once('socket', socket => {
-      this.#bytesReadBefore = socket.bytesRead
-      const { secureConnecting } = socket as { secureConnecting?: boolean }
-      if (secureConnecting === true) socket.once('secureConnect', this.#onConnected)
-      else if (socket.connecting) socket.once('connect', this.#onConnected)
-      else this.#onConnected()
-    })
-    request.once('response', answer => {
-      if (this.#state === 'done') answer.on('error', ignore)
-      else this.#onAnswer(answer)
-    })
-    request.on('information', ({ statusCode }) => {
-      // Other 1xx are dropped; after this one both sides would speak something else.
-      if (statusCode === 101) this.#refuse('upstream_malformed', '101 without an upgrade')
-    })
-    request.once('upgrade', (answer, socket, head) => this.#onUpgrade(switchProtocols, answer, socket, head))
-    request.once('close', () => {
-      if (request !== this.#request || this.#state === 'switched') return // retried, or still in use
-      this.#leavePool()
-      if (this.#state !== 'answering') this.#refuse('upstream_unavailable', 'closed without an answer')
-    })
-  }
-
-  readonly #onConnected = (): void => {
-    if (this.#state !== 'connecting') return
+  connected(): void {
     this.#state = 'sent'
-    clearTimeout(this.#deadline)
-    this.#deadline = setTimeout(this.#onQuiet, this.#answerMs)
+    this.#sent = true
+    this.#allow(this.#answerMs)
+    if (this.#bodyBytes === 0 || this.#sending === null) return
     const { request, response } = this.#exchange
-    if (this.#body === null) return
     // Not before: only now is it sure that the body is wanted (RFC 9110 section 10.1.1).
     if (expectsContinue(this.#grant.request.headers)) response.writeContinue()
-    request.pipe(this.#body)
+    this.#upload = new Upload(request, this.#to.bodyBytes, this.#sending, this)
+    this.#upload.start()
+  }
+
+  drained(): void {
+    this.#upload?.drained()
+  }
+
+  bodyPassed(): void {
+    if (this.#state === 'sent') this.#deadline?.refresh()
+  }
+
+  bodyTooLarge(): void {
+    if (this.#isAnswering) this.#finish('aborted')
+    else this.#fail(tooLarge(this.#to.bodyBytes), false)
+  }
+
+  get #isAnswering(): boolean {
+    return this.#state === 'answering' || this.#state === 'answered'
   }
 
   get #answerMs(): number {
     return this.#grant.match.route.responseTimeoutMs ?? this.#to.upstream.responseTimeoutMs
   }
 
-  readonly #onBodyBytes = (): void => {
-    if (this.#state === 'sent') this.#deadline?.refresh()
+  /** From now on, the next step may take so long. */
+  #allow(milliseconds: number): void {
+    clearTimeout(this.#deadline)
+    this.#deadline = setTimeout(this.#onLate, milliseconds)
   }
 
-  readonly #onBodyTooLarge = (): void => {
-    if (this.#state === 'answering') this.#exchange.response.destroy()
-    else this.#settle(tooLarge(this.#to.bodyBytes))
-  }
-
-  readonly #onNoConnection = (): void => {
+  readonly #onLate = (): void => {
     const { connectTimeoutMs } = this.#to.upstream
     if (this.#state === 'waiting')
-      this.#refuse('upstream_unavailable', `no free connection within ${connectTimeoutMs} ms`)
-    else this.#refuse('upstream_timeout', `not connected within ${connectTimeoutMs} ms`)
-  }
-
-  readonly #onQuiet = (): void => {
+      this.#refuse('upstream_unavailable', `no free connection within ${connectTimeoutMs} ms`, false)
+    else if (this.#state === 'connecting')
+      this.#refuse('upstream_timeout', `not connected within ${connectTimeoutMs} ms`, true)
     // A client that is slow to send is not the upstream's fault; how slow it may be is the listener's to say.
-    if (this.#body !== null && !this.#exchange.request.complete && !this.#request?.writableNeedDrain)
-      this.#deadline?.refresh()
-    else this.#refuse('upstream_timeout', `no answer within ${this.#answerMs} ms`)
+    else if (this.#state === 'sent' && this.#awaitsBody) this.#allow(this.#answerMs)
+    else if (this.#state === 'sent')
+      this.#refuse('upstream_timeout', `no answer within ${this.#answerMs} ms`, true)
+    // A client that never reads would keep a place of the upstream for ever, and a few of them all of its places.
+    else this.#finish(this.#state === 'answered' || this.#awaitsClient ? 'aborted' : 'truncated')
   }
 
-  #onError(request: ClientRequest, error: Error): void {
-    if (request !== this.#request || this.#state === 'answering') return // the relay sees how the answer ends
-    if (this.#mayRetry(request, error)) {
+  get #awaitsBody(): boolean {
+    return this.#upload?.isBlocked === false && !this.#exchange.request.complete
+  }
+
+  get #awaitsClient(): boolean {
+    return this.#exchange.response.writableNeedDrain
+  }
+
+  failed(error: unknown, isStale: boolean): void {
+    if (this.#isAnswering) this.#finish('truncated')
+    else if (isStale && this.#mayRetry) {
       this.#retried = true
       this.#state = 'connecting'
-      this.#send(this.#to.pool.fresh)
-    } else this.#settle(upstreamFailure(this.#to.upstream.name, error))
+      this.#send(true)
+    } else this.#fail(upstreamFailure(this.#to.upstream.name, error), true)
   }
 
   /** The upstream closed an idle connection just as it was taken: it has seen nothing, and said nothing. */
-  #mayRetry(request: ClientRequest, error: Error): boolean {
+  get #mayRetry(): boolean {
     const { method } = this.#grant.request
     return (
-      this.#state !== 'done' &&
       !this.#retried &&
-      request.reusedSocket &&
-      isReset(error) &&
-      request.socket?.bytesRead === this.#bytesReadBefore &&
-      this.#body === null &&
+      this.#bodyBytes === 0 &&
       this.#exchange.upgrade === null &&
       (method === 'GET' || method === 'HEAD')
     )
   }
 
-  readonly #onAnswer = (answer: IncomingMessage): void => {
-    answer.on('error', ignore)
-    const head = headOf(answer)
-    const early = this.#body !== null && !this.#exchange.request.complete
-    const headers = responseHeaders(head, this.#answerRules(early || this.#exchange.upgrade !== null))
-    if (headers instanceof Denial) this.#settle(headers)
-    else if (head.status < 200 || head.status > 599)
-      this.#refuse('upstream_malformed', `status ${head.status}`)
-    else this.#relay(answer, headers, early)
+  answered(answer: Answer, isWhole: boolean): void {
+    const early = this.#isBodyUnread
+    const headers = responseHeaders(answer, this.#answerRules(early || this.#exchange.upgrade !== null))
+    if (headers instanceof Denial) this.#fail(headers, true)
+    else if (answer.status < 200 || answer.status > 599)
+      this.#refuse('upstream_malformed', `status ${answer.status}`, true)
+    else this.#beginAnswer(answer, headers, isWhole)
   }
 
-  #relay(answer: IncomingMessage, headers: RawHeaders, early: boolean): void {
-    const { request, response, upgrade } = this.#exchange
-    const status = answer.statusCode as number
-    this.#state = 'answering'
-    clearTimeout(this.#deadline)
-    const forwarded = this.#measured(status)
+  /** Whether the client still sends: then its connection cannot be used after the answer. */
+  get #isBodyUnread(): boolean {
+    return this.#upload !== null && !this.#exchange.request.complete
+  }
+
+  #beginAnswer(answer: Answer, headers: RawHeaders, isWhole: boolean): void {
+    const { response, upgrade } = this.#exchange
     // RFC 9112 section 9.5: an answer that refuses the body, or a connection that closes, means to stop sending.
-    if (early && (status >= 400 || closes(answer))) request.unpipe().resume()
-    response.writeHead(status, reasonOf(answer), headers as string[])
-    const patience = { upstreamMs: this.#answerMs, clientMs: this.#to.clientStallMs }
-    relayBody(answer, response, early ? request : null, patience, end => {
-      this.#settle({ ...forwarded, end })
-      if (end === 'complete') upgrade?.socket.end(() => upgrade.socket.destroy())
-    })
+    if (this.#isBodyUnread && (answer.status >= 400 || answer.closes)) this.#discardBody()
+    this.#state = 'answering'
+    this.#measure(answer.status)
+    response.once('finish', this.#onWritten)
+    if (upgrade !== null) response.once('close', this.#onClientGone)
+    // A client that sends no more may still read.
+    upgrade?.socket.removeListener('end', this.#onClientGone)
+    response.writeHead(answer.status, writableReason(answer.reason), headers as string[])
+    if (isWhole) this.#endAnswer(null)
+    else this.#allow(this.#answerMs)
   }
 
-  #onUpgrade(
-    switchProtocols: SwitchProtocols | null,
-    answer: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-  ): void {
-    const client = this.#exchange.upgrade?.socket
-    const expected = answer.headers.upgrade?.toLowerCase() === 'websocket'
-    if (this.#state === 'done' || switchProtocols === null || client === undefined || !expected) {
-      socket.destroy()
-      this.#refuse('upstream_malformed', '101 to another protocol than was asked for')
-      return
+  #discardBody(): void {
+    this.#upload?.stop()
+    this.#exchange.request.resume()
+  }
+
+  data(chunk: Buffer, isLast: boolean): void {
+    if (isLast) this.#endAnswer(chunk)
+    else if (this.#exchange.response.write(chunk)) this.#allow(this.#answerMs)
+    else {
+      this.#sending?.pause()
+      this.#exchange.response.once('drain', this.#onClientReads)
+      this.#allow(this.#to.clientStallMs)
     }
-    if (!this.#to.tunnels.takesMore) {
+  }
+
+  readonly #onClientReads = (): void => {
+    if (this.#state !== 'answering') return
+    this.#allow(this.#answerMs)
+    this.#sending?.resume()
+  }
+
+  #endAnswer(chunk: Buffer | null): void {
+    const { request, response } = this.#exchange
+    this.#state = 'answered'
+    this.#leavePool()
+    this.#allow(this.#to.clientStallMs)
+    if (this.#isBodyUnread) {
+      this.#upload?.stop()
+      if (chunk !== null) response.write(chunk)
+      endWhenRead(response, request)
+    } else if (chunk === null || chunk.length === 0) response.end()
+    else response.end(chunk)
+  }
+
+  readonly #onWritten = (): void => this.#finish('complete')
+
+  #finish(end: Forwarded['end']): void {
+    const { response, upgrade } = this.#exchange
+    this.#settle({ ...this.#forwarded, end })
+    // What was promised will not come. Only a broken connection tells the client so.
+    if (end !== 'complete') response.destroy()
+    else upgrade?.socket.end(() => upgrade.socket.destroy())
+  }
+
+  switched({ answer, socket, join }: Switched): void {
+    const client = this.#exchange.upgrade?.socket
+    if (client === undefined || !this.#to.tunnels.takesMore) {
       socket.destroy() // others were faster
       this.#refuseTunnel()
       return
@@ -286,17 +299,16 @@ class RoundTrip {
     this.#state = 'switched'
     clearTimeout(this.#deadline)
     this.#ignoreClient()
-    const forwarded = this.#measured(101)
+    this.#measure(101)
     // A tunnel lasts for hours; ordinary requests shall not wait for its end.
     this.#leavePool()
     const expiresAt = this.#grant.token?.expiresAt ?? null
-    this.#to.tunnels.add(client, socket, expiresAt, end => this.#settle({ ...forwarded, end }))
-    answer.headers = dictionaryOf(switchingHeaders(headOf(answer), this.#answerRules(false)))
-    switchProtocols(answer, socket, head)
+    this.#to.tunnels.add(client, socket, expiresAt, end => this.#settle({ ...this.#forwarded, end }))
+    join(switchingHeaders(answer, this.#answerRules(false)))
   }
 
-  #measured(status: number): Omit<Forwarded, 'end'> {
-    return { status, upstreamMs: performance.now() - this.#startedAt }
+  #measure(status: number): void {
+    this.#forwarded = { status, upstreamMs: performance.now() - this.#startedAt }
   }
 
   #answerRules(closes: boolean): AnswerRules {
@@ -306,22 +318,37 @@ class RoundTrip {
   }
 
   readonly #onClientGone = (): void => {
-    if (this.#state === 'answering') return // the relay sees it
+    if (this.#isAnswering) {
+      this.#finish('aborted')
+      return
+    }
     this.#exchange.upgrade?.socket.end()
     this.#settle(null)
   }
 
   #ignoreClient(): void {
+    const { response, upgrade } = this.#exchange
     this.#client.removeListener('close', this.#onClientGone)
-    this.#exchange.upgrade?.socket.removeListener('end', this.#onClientGone)
+    upgrade?.socket.removeListener('end', this.#onClientGone)
+    if (this.#client !== response) response.removeListener('close', this.#onClientGone)
+    response.removeListener('finish', this.#onWritten)
+    response.removeListener('drain', this.#onClientReads)
   }
 
-  #refuse(code: DenialCode, detail: string): void {
-    this.#settle(new Denial(code, `${this.#to.upstream.name}: ${detail}`))
+  #refuse(code: DenialCode, detail: string, blame: boolean): void {
+    this.#fail(new Denial(code, `${this.#to.upstream.name}: ${detail}`), blame)
   }
 
   #refuseTunnel(): void {
-    this.#refuse('upstream_unavailable', `${this.#to.upstream.connections} upgraded connections are open`)
+    this.#refuse(
+      'upstream_unavailable',
+      `${this.#to.upstream.connections} upgraded connections are open`,
+      false,
+    )
+  }
+
+  #fail(denial: Denial, blame: boolean): void {
+    this.#settle({ denial, sent: this.#sent, blame })
   }
 
   #settle(outcome: Outcome): void {
@@ -329,13 +356,9 @@ class RoundTrip {
     this.#state = 'done'
     clearTimeout(this.#deadline)
     this.#ignoreClient()
-    if (this.#body !== null) {
-      this.#exchange.request.unpipe(this.#body)
-      this.#body.destroy()
-    }
-    // A finished request has given its connection back already; then this does nothing.
-    if (this.#request === null) this.#leavePool()
-    else this.#request.destroy()
+    this.#upload?.stop()
+    this.#sending?.abort()
+    this.#leavePool()
     this.#resolve(outcome)
   }
 
@@ -361,30 +384,9 @@ function expectsContinue(headers: RawHeaders): boolean {
   return valuesOf(headers, 'expect').some(value => value.toLowerCase() === '100-continue')
 }
 
-function headOf(answer: IncomingMessage): AnswerHead {
-  return { status: answer.statusCode as number, headers: answer.rawHeaders }
-}
-
 /** A reason that node:http would not write is left out. */
-function reasonOf(answer: IncomingMessage): string {
-  const reason = answer.statusMessage ?? ''
+function writableReason(reason: string): string {
   return /^[\t\x20-\x7e]*$/.test(reason) ? reason : ''
-}
-
-function closes(answer: IncomingMessage): boolean {
-  return answer.httpVersion === '1.0' || /\bclose\b/i.test(answer.headers.connection ?? '')
-}
-
-function dictionaryOf(headers: RawHeaders): NodeJS.Dict<string[]> {
-  // Without a prototype: an upstream may well name a field `__proto__`.
-  const dictionary: NodeJS.Dict<string[]> = Object.create(null)
-  for (let i = 0; i + 1 < headers.length; i += 2) {
-    const name = headers[i] as string
-    const values = dictionary[name] ?? []
-    values.push(headers[i + 1] as string)
-    dictionary[name] = values
-  }
-  return dictionary
 }
 
 function ignore(): void {}

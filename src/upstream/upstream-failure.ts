@@ -1,8 +1,13 @@
 /** Failures of an upstream before its answer began, in the words of the catalogue. */
 import { Denial } from '../decision/denials.js'
 
+/** An answer that has no single reading. The message is ours: it tells nothing of the answer's content. */
+export class MalformedAnswer extends Error {}
+
 /** The refusal for an error of node:http, node:net or node:tls. Only its code is told: messages may carry content. */
 export function upstreamFailure(upstream: string, error: unknown): Denial {
+  if (error instanceof MalformedAnswer)
+    return new Denial('upstream_malformed', `${upstream}: ${error.message}`)
   const code = codeOf(error)
   const detail = `${upstream}: ${code}`
   if (code.startsWith('HPE_') || code === 'ERR_INVALID_CHAR' || code === 'ERR_INVALID_HTTP_TOKEN')
