@@ -10,7 +10,7 @@ export async function compileUpstreams(draft: Draft): Promise<ReadonlyMap<string
   const compiled = new Map<string, Upstream>()
   for (const [name, parts] of draft.parts.upstreams ?? []) {
     const path = ['upstreams', name]
-    const { url, timeouts, connections, authorization, clientCert, tls } = parts ?? {}
+    const { url, timeouts, connections, authorization, clientCert, engine, tls } = parts ?? {}
     const ca = tls?.ca === undefined ? null : await readBundle(draft, tls.ca, [...path, 'tls', 'ca'])
     if (url === undefined) continue
     const { protocol, hostname, origin } = new URL(url)
@@ -31,8 +31,9 @@ export async function compileUpstreams(draft: Draft): Promise<ReadonlyMap<string
     const { connect, response } = timeouts ?? {}
     if (connect === undefined || response === undefined) continue
     if (connections === undefined || authorization === undefined || clientCert === undefined) continue
+    if (engine === undefined) continue
     const times = { connectTimeoutMs: connect, responseTimeoutMs: response }
-    compiled.set(name, { name, url: origin, ca, ...times, connections, authorization, clientCert })
+    compiled.set(name, { name, url: origin, ca, ...times, connections, authorization, clientCert, engine })
   }
   return compiled
 }

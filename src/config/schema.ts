@@ -111,6 +111,12 @@ const upstream = z.strictObject({
     .enum(['forward', 'strip'])
     .prefault('strip')
     .describe('Whether the upstream gets the client certificate, as Client-Cert (RFC 9440).'),
+  engine: z
+    .enum(['builtin', 'http-proxy'])
+    .prefault('builtin')
+    .describe(
+      'What carries ordinary requests: the client of Postern, or the package http-proxy. Upgrades are always carried by http-proxy.',
+    ),
   tls: z
     .strictObject({ ca: fileName().describe('PEM file of the authorities of the upstream.') })
     .optional()

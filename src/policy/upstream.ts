@@ -13,4 +13,6 @@ export interface Upstream {
   readonly authorization: 'forward' | 'strip'
   /** `forward`: the leaf certificate as Client-Cert (RFC 9440). */
   readonly clientCert: 'forward' | 'strip'
+  /** What carries ordinary exchanges; upgrades are always carried by `http-proxy`. */
+  readonly engine: 'builtin' | 'http-proxy'
 }

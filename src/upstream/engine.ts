@@ -1,6 +1,7 @@
 /** The forwarding engine: which transport carries the exchanges with which upstream. */
 import { Denial } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
+import { createBuiltinTransport } from './builtin-transport.js'
 import { ConnectionPool } from './connection-pool.js'
 import type { ForwardingEngine } from './forwarding.js'
 import { createHttpProxyTransport } from './http-proxy-transport.js'
@@ -52,7 +53,7 @@ export function createDestination(
     upstream,
     pool: new ConnectionPool(upstream.connections),
     tunnels: new Tunnels(upstream.connections),
-    ordinary: throughHttpProxy,
+    ordinary: upstream.engine === 'http-proxy' ? throughHttpProxy : createBuiltinTransport(origin, upstream),
     upgrades: throughHttpProxy,
     ...{ via, bodyBytes, clientStallMs },
   }

@@ -5,7 +5,7 @@ import { isIP, type Socket } from 'node:net'
 import type { Upstream } from '../policy/upstream.js'
 
 /** Milliseconds. Below the 5 s after which Node, Apache and others close an idle connection of their own accord. */
-const IDLE_MS = 4000
+export const IDLE_MS = 4000
 
 /** Where an upstream listens. */
 export interface Origin {
@@ -44,7 +44,7 @@ export function createAgent(origin: Origin, upstream: Upstream, keepAlive: boole
           // Without it, Node verifies the upstream's certificate against the Host that the client chose.
           servername: isIP(origin.host) === 0 ? origin.host : '',
         })
-  readOnAfterFailedWrites(agent)
+  patchNewSockets(agent)
   if (keepAlive) distrustIdleBytes(agent)
   return agent
 }
@@ -72,22 +72,27 @@ function destroyThis(this: Socket): void {
   this.destroy()
 }
 
-/**
- * A write that fails says that the upstream takes no more, and node:net then throws away what it has said before, such
- * as the 413 that explains it. Here a failed write just never ends; reading on finds the answer, or the end.
- */
-function readOnAfterFailedWrites(agent: http.Agent): void {
+/** For the sockets of an agent. */
+function patchNewSockets(agent: http.Agent): void {
   const { createConnection } = agent as unknown as Connector
   Object.assign(agent, {
     createConnection(this: http.Agent, ...parameters: unknown[]): Socket {
       const socket = createConnection.apply(this, parameters)
-      const write = socket._write.bind(socket)
-      const writev = socket._writev?.bind(socket)
-      socket._write = (chunk, encoding, done) => write(chunk, encoding, unlessFailed(done))
-      if (writev !== undefined) socket._writev = (chunks, done) => writev(chunks, unlessFailed(done))
+      readOnAfterFailedWrites(socket)
       return socket
     },
   })
+}
+
+/**
+ * A write that fails says that the upstream takes no more, and node:net then throws away what it has said before, such
+ * as the 413 that explains it. Here a failed write just never ends; reading on finds the answer, or the end.
+ */
+export function readOnAfterFailedWrites(socket: Socket): void {
+  const write = socket._write.bind(socket)
+  const writev = socket._writev?.bind(socket)
+  socket._write = (chunk, encoding, done) => write(chunk, encoding, unlessFailed(done))
+  if (writev !== undefined) socket._writev = (chunks, done) => writev(chunks, unlessFailed(done))
 }
 
 /** The types leave it out; the documentation has it. */

@@ -1,0 +1,4 @@
+import t from 'tap'
+import { engineSuite } from './engine-suite.js'
+
+engineSuite(t, 'builtin')
