@@ -1,5 +1,5 @@
 /** A chunked body (RFC 9112 section 7.1), read strictly, in whatever pieces it comes. */
-import { readField } from './field-line.js'
+import { isFramingName, readField } from './field-line.js'
 import { MalformedAnswer } from './upstream-failure.js'
 
 /** Bytes of one chunk-size line with its extensions. */
@@ -84,7 +84,10 @@ export class ChunkedReader {
     } else if (line === '') this.isDone = true
     else {
       this.#trailerBytes += line.length
-      readField(line, 0, line.length, [])
+      const trailer: string[] = []
+      readField(line, 0, line.length, trailer)
+      // Too late, and read by some all the same.
+      if (isFramingName(trailer[0] as string)) throw new MalformedAnswer('framing in a trailer')
     }
   }
 

@@ -27,7 +27,18 @@ export function readField(text: string, from: number, end: number, to: string[])
   while (last > first && isBlank(text.charCodeAt(last - 1))) last--
   for (let i = first; i < last; i++)
     if (!isInValue(text.charCodeAt(i))) throw new MalformedAnswer('a control character in a field')
-  to.push(name, text.slice(first, last))
+  const value = text.slice(first, last)
+  // Readers differ in whether a tab is a blank here.
+  if (isFramingName(name) && text.slice(at, end).includes('\t'))
+    throw new MalformedAnswer('a tab in a framing field')
+  to.push(name, value)
+}
+
+/** Whether a field says where a message ends. */
+export function isFramingName(name: string): boolean {
+  if (name.length !== 14 && name.length !== 17) return false
+  const lower = name.toLowerCase()
+  return lower === 'content-length' || lower === 'transfer-encoding'
 }
 
 function isBlank(code: number): boolean {
