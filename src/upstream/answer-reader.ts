@@ -111,7 +111,9 @@ export class AnswerReader {
     const fields = this.#fields
     const { framing, length, closes } = this.#readFraming(minor, fields)
     if (code < 200) {
-      if (framing !== 'close') throw new MalformedAnswer('an interim answer with content')
+      // HTTP/1.0 has no interim answers, and behind a `close` there is nothing to come.
+      if (framing !== 'close' || minor === 0 || closes)
+        throw new MalformedAnswer('an interim answer with an end')
       this.#onInterimAnswer(code)
       return
     }
