@@ -1,0 +1,4 @@
+import t from 'tap'
+import { faultSuite } from './fault-suite.js'
+
+faultSuite(t, 'builtin')
