@@ -22,6 +22,24 @@ export function foldedName(name: string): string {
   return name.toLowerCase().replace(/[^a-z0-9]/g, '-')
 }
 
+/** Names that are remembered at a time, and the longest of them. Anybody can invent more. */
+const MOST_REMEMBERED = 1000
+const LONGEST_REMEMBERED = 64
+
+/** The same judgement of names, remembered for those that come again with every message. */
+export function remembered<T>(judge: (name: string) => T): (name: string) => T {
+  const known = new Map<string, T>()
+  return name => {
+    const before = known.get(name)
+    if (before !== undefined) return before
+    const judged = judge(name)
+    if (name.length > LONGEST_REMEMBERED) return judged
+    if (known.size >= MOST_REMEMBERED) known.clear()
+    known.set(name, judged)
+    return judged
+  }
+}
+
 /** Asks for a folded name. */
 export function isHopByHop(folded: string): boolean {
   return HOP_BY_HOP.has(folded)

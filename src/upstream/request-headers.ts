@@ -3,7 +3,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import type { Grant } from '../checks/authorise.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
-import { foldedName, isFraming, isHopByHop, nominatedByConnection } from './field-names.js'
+import { foldedName, isFraming, isHopByHop, nominatedByConnection, remembered } from './field-names.js'
 import { fieldValue, listedWord } from './field-value.js'
 import type { Exchange } from './forwarding.js'
 
@@ -74,13 +74,18 @@ function keepClientFields(to: string[], headers: RawHeaders, rules: RequestHeade
 }
 
 function isForUpstream(name: string, nominated: ReadonlySet<string>, rules: RequestHeaderRules): boolean {
-  const folded = foldedName(name)
-  if (isReserved(folded) || isHopByHop(folded) || isFraming(folded) || folded === 'host') return false
-  const lower = name.toLowerCase()
+  const kind = kindOf(name)
   // `Connection: authorization` would otherwise let a client show its token here and not to the upstream.
-  if (folded === 'authorization') return lower === folded && rules.authorization === 'forward'
-  return !nominated.has(lower)
+  if (kind === 'authorization') return rules.authorization === 'forward'
+  return kind === 'ordinary' && (nominated.size === 0 || !nominated.has(name.toLowerCase()))
 }
+
+const kindOf = remembered((name): 'ours' | 'authorization' | 'ordinary' => {
+  const folded = foldedName(name)
+  if (isReserved(folded) || isHopByHop(folded) || isFraming(folded) || folded === 'host') return 'ours'
+  if (folded !== 'authorization') return 'ordinary'
+  return name.toLowerCase() === folded ? 'authorization' : 'ours'
+})
 
 /** Asks for a folded name: fields that no client may set towards an upstream. */
 function isReserved(folded: string): boolean {
@@ -129,9 +134,9 @@ function plainAddress(address: string): string {
   return isIPv4(plain) || isIPv6(plain) ? plain : 'unknown'
 }
 
-/** RFC 7239 section 6: IPv6 in brackets and quotes. */
+/** RFC 7239 section 6: IPv6 in brackets and quotes. Asks for a plain address. */
 function forwardedNode(address: string): string {
-  return isIPv6(address) ? `"[${address}]"` : address
+  return address.includes(':') ? `"[${address}]"` : address
 }
 
 /** RFC 7239 section 4: a value that is no token, such as a host with a port, is quoted. */

@@ -1,7 +1,7 @@
 /** What the client gets to read of the upstream's answer. */
 import { Denial, type Verdict } from '../decision/denials.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
-import { foldedName, isFraming, isHopByHop, nominatedByConnection } from './field-names.js'
+import { foldedName, isFraming, isHopByHop, nominatedByConnection, remembered } from './field-names.js'
 
 /** The head of an answer, as it came from the upstream. */
 export interface AnswerHead {
@@ -59,13 +59,16 @@ function keptFields(answer: AnswerHead): string[] {
   const nominated = nominatedByConnection(answer.headers)
   for (let i = 0; i + 1 < answer.headers.length; i += 2) {
     const name = answer.headers[i] as string
-    const folded = foldedName(name)
-    if (isHopByHop(folded) || isFraming(folded) || WITHHELD.has(folded) || WITHHELD_PREFIX.test(folded))
-      continue
-    if (!nominated.has(name.toLowerCase())) kept.push(name, answer.headers[i + 1] as string)
+    if (isWithheld(name) || (nominated.size > 0 && nominated.has(name.toLowerCase()))) continue
+    kept.push(name, answer.headers[i + 1] as string)
   }
   return kept
 }
+
+const isWithheld = remembered(name => {
+  const folded = foldedName(name)
+  return isHopByHop(folded) || isFraming(folded) || WITHHELD.has(folded) || WITHHELD_PREFIX.test(folded)
+})
 
 /** RFC 9112 section 6.3: null when the body is chunked, ends with the connection, or cannot be. */
 function contentLength({ status, headers }: AnswerHead): Verdict<string | null> {
@@ -87,10 +90,13 @@ function contentLength({ status, headers }: AnswerHead): Verdict<string | null> 
 /** RFC 9440 section 2.4: the client's certificate is no field that a cache could compare. */
 function addVary(to: string[], headers: RawHeaders): void {
   const values = valuesOf(headers, 'vary')
-  const names = values.flatMap(value => value.split(',')).map(name => foldedName(name.trim()))
-  if (names.some(name => name === 'client-cert' || name === 'client-cert-chain')) to.push('Vary', '*')
+  if (values.some(namesCertificate)) to.push('Vary', '*')
   else for (const value of values) to.push('Vary', value)
 }
+
+const namesCertificate = remembered(vary =>
+  vary.split(',').some(name => /^client-cert(?:-chain)?$/.test(foldedName(name.trim()))),
+)
 
 function addAnswerFacts(to: string[], answer: AnswerHead, rules: AnswerRules): void {
   to.push(...dateAndInteraction(answer, rules))
@@ -114,8 +120,11 @@ function dateAndInteraction({ headers }: AnswerHead, { now, interactionId }: Ans
   return ['Date', sound ? date : now.toUTCString(), 'x-fapi-interaction-id', interactionId]
 }
 
-/** RFC 9110 section 5.6.7, which is what toUTCString writes; a wrong weekday does not survive the round trip. */
-function isImfFixdate(value: string): boolean {
+/**
+ * RFC 9110 section 5.6.7, which is what toUTCString writes; a wrong weekday does not survive the round trip. An upstream
+ * says the same for a second.
+ */
+const isImfFixdate = remembered(value => {
   const time = Date.parse(value)
   return !Number.isNaN(time) && new Date(time).toUTCString() === value
-}
+})

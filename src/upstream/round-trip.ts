@@ -62,7 +62,10 @@ class RoundTrip implements SendingEvents, UploadEvents {
   readonly #mayUpgrade: boolean
   readonly #startedAt = performance.now()
   #state: 'waiting' | 'connecting' | 'sent' | 'answering' | 'answered' | 'switched' | 'done' = 'waiting'
-  #deadline: NodeJS.Timeout | undefined
+  #timer: NodeJS.Timeout | undefined
+  /** When the present step must be over, and when the timer looks, as performance.now(). */
+  #dueAt = 0
+  #looksAt = 0
   #sending: Sending | null = null
   #upload: Upload | null = null
   #sent = false
@@ -152,7 +155,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   }
 
   bodyPassed(): void {
-    if (this.#state === 'sent') this.#deadline?.refresh()
+    if (this.#state === 'sent') this.#allow(this.#answerMs)
   }
 
   bodyTooLarge(): void {
@@ -168,13 +171,24 @@ class RoundTrip implements SendingEvents, UploadEvents {
     return this.#grant.match.route.responseTimeoutMs ?? this.#to.upstream.responseTimeoutMs
   }
 
-  /** From now on, the next step may take so long. */
+  /** From now on, the next step may take so long. A timer that looks sooner stays: most exchanges need only one. */
   #allow(milliseconds: number): void {
-    clearTimeout(this.#deadline)
-    this.#deadline = setTimeout(this.#onLate, milliseconds)
+    this.#dueAt = performance.now() + milliseconds
+    if (this.#timer !== undefined && this.#looksAt <= this.#dueAt) return
+    clearTimeout(this.#timer)
+    this.#looksAt = this.#dueAt
+    this.#timer = setTimeout(this.#onTimer, milliseconds)
   }
 
-  readonly #onLate = (): void => {
+  readonly #onTimer = (): void => {
+    this.#timer = undefined
+    const left = this.#dueAt - performance.now()
+    // Timers of Node may be early by a fraction of a millisecond.
+    if (left >= 1) this.#allow(left)
+    else this.#onLate()
+  }
+
+  #onLate(): void {
     const { connectTimeoutMs } = this.#to.upstream
     if (this.#state === 'waiting')
       this.#refuse('upstream_unavailable', `no free connection within ${connectTimeoutMs} ms`, false)
@@ -201,6 +215,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else if (isStale && this.#mayRetry) {
       this.#retried = true
       this.#state = 'connecting'
+      this.#allow(this.#to.upstream.connectTimeoutMs)
       this.#send(true)
     } else this.#fail(upstreamFailure(this.#to.upstream.name, error), true)
   }
@@ -297,7 +312,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
       return
     }
     this.#state = 'switched'
-    clearTimeout(this.#deadline)
+    clearTimeout(this.#timer)
     this.#ignoreClient()
     this.#measure(101)
     // A tunnel lasts for hours; ordinary requests shall not wait for its end.
@@ -354,7 +369,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   #settle(outcome: Outcome): void {
     if (this.#state === 'done') return
     this.#state = 'done'
-    clearTimeout(this.#deadline)
+    clearTimeout(this.#timer)
     this.#ignoreClient()
     this.#upload?.stop()
     this.#sending?.abort()

@@ -1,0 +1,163 @@
+/** What a round trip that failed says of itself, and that the exchange can go elsewhere then. */
+import { once } from 'node:events'
+import http, { type IncomingMessage, type ServerResponse } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
+import t, { type Test } from 'tap'
+import type { Upstream } from '../../src/policy/upstream.js'
+import { closeDestination, createDestination } from '../../src/upstream/engine.js'
+import { type Destination, type Outcome, roundTrip } from '../../src/upstream/round-trip.js'
+import { chunked, exchangeOf, get, grantFor, head } from '../support/engine-bench.js'
+import { RawClient } from '../support/raw-client.js'
+import { answer, hang, RecordingUpstream, raw, reset, type Step } from '../support/recording-upstream.js'
+
+/** A port where nobody listens. */
+async function deadPort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+function destinationOf(
+  t: Test,
+  engine: Upstream['engine'],
+  url: string,
+  more: Partial<Upstream> = {},
+): Destination {
+  const upstream: Upstream = {
+    name: 'provider',
+    url,
+    ca: null,
+    connectTimeoutMs: 300,
+    responseTimeoutMs: 300,
+    connections: 1,
+    authorization: 'forward',
+    clientCert: 'strip',
+    engine,
+    ...more,
+  }
+  const destination = createDestination(upstream, { via: 'test', bodyBytes: 1000, clientStallMs: 5000 })
+  t.teardown(() => closeDestination(destination))
+  return destination
+}
+
+type Handle = (request: IncomingMessage, response: ServerResponse) => Promise<void>
+
+/** Writes `bytes` to a front server, and resolves with what came back after `handle`. */
+async function through(bytes: string, handle: Handle): Promise<string> {
+  const server = http.createServer((request, response) => {
+    handle(request, response).finally(() => {
+      if (!response.headersSent) response.writeHead(599, { connection: 'close' })
+      response.end()
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const client = await RawClient.connect({ port: (server.address() as AddressInfo).port })
+  try {
+    client.write(bytes)
+    const reply = await client.answer()
+    return `${reply.status} ${reply.body}`
+  } finally {
+    client.destroy()
+    server.closeAllConnections()
+    server.close()
+  }
+}
+
+function listeners(request: IncomingMessage, response: ServerResponse): string {
+  const of = (emitter: IncomingMessage | ServerResponse) =>
+    emitter.eventNames().map(name => `${String(name)} ${emitter.listenerCount(name)}`)
+  return [...of(request), '|', ...of(response)].join()
+}
+
+for (const engine of ['builtin', 'http-proxy'] as const) {
+  t.test(`${engine}: what a failure says`, async t => {
+    const upstream = await RecordingUpstream.start()
+    t.teardown(() => upstream.stop())
+    const small = `${head('POST', '/x', 'Content-Length: 2')}ab`
+    const cases: readonly (readonly [string, Step, string, object])[] = [
+      ['a reset', reset(), small, { sent: true, blame: true, denial: { code: 'upstream_unavailable' } }],
+      ['no answer', hang(), get('/x'), { sent: true, blame: true, denial: { code: 'upstream_timeout' } }],
+      [
+        'no HTTP',
+        raw('nonsense\r\n\r\n'),
+        get('/x'),
+        { sent: true, blame: true, denial: { code: 'upstream_malformed' } },
+      ],
+      [
+        'a body that is announced as too large',
+        answer(200),
+        head('POST', '/x', 'Content-Length: 1001'),
+        { sent: false, blame: false, denial: { code: 'body_too_large' } },
+      ],
+      [
+        'a body that turns out too large',
+        answer(200),
+        head('POST', '/x', 'Transfer-Encoding: chunked') + chunked('x'.repeat(1001)),
+        { sent: true, blame: false, denial: { code: 'body_too_large' } },
+      ],
+    ]
+    for (const [name, step, bytes, failed] of cases) {
+      upstream.script(step)
+      const destination = destinationOf(t, engine, upstream.url)
+      await through(bytes, async (request, response) => {
+        const before = listeners(request, response)
+        const outcome = await roundTrip(grantFor(request, {}), exchangeOf(request, response), destination)
+        t.match(outcome, failed, name)
+        t.equal(listeners(request, response), before, `${name}: nothing listens any more`)
+      })
+    }
+  })
+
+  t.test(`${engine}: a full pool is not the upstream's fault`, async t => {
+    const upstream = await RecordingUpstream.start()
+    t.teardown(() => upstream.stop())
+    upstream.script(hang())
+    const destination = destinationOf(t, engine, upstream.url, {
+      connectTimeoutMs: 100,
+      responseTimeoutMs: 1000,
+    })
+    const outcomes: Outcome[] = []
+    await Promise.all(
+      [1, 2, 3].map(() =>
+        through(get('/x'), async (request, response) => {
+          const exchange = exchangeOf(request, response)
+          outcomes.push(await roundTrip(grantFor(request, {}), exchange, destination))
+        }),
+      ),
+    )
+    t.match(outcomes, [
+      { sent: false, blame: false, denial: { code: 'upstream_unavailable' } },
+      { sent: false, blame: false, denial: { code: 'upstream_unavailable' } },
+      { sent: true, blame: true, denial: { code: 'upstream_timeout' } },
+    ])
+  })
+
+  t.test(`${engine}: what was not sent can be sent elsewhere, body and all`, async t => {
+    const upstream = await RecordingUpstream.start()
+    t.teardown(() => upstream.stop())
+    upstream.script(answer(200, 'there'))
+    const dead = destinationOf(t, engine, `http://127.0.0.1:${await deadPort()}`)
+    const alive = destinationOf(t, engine, upstream.url)
+    const requests = [
+      `${head('POST', '/x', 'Content-Length: 4')}body`,
+      head('POST', '/x', 'Transfer-Encoding: chunked') + chunked('bo', 'dy'),
+    ]
+    for (const bytes of requests) {
+      const reply = await through(bytes, async (request, response) => {
+        const before = listeners(request, response)
+        const grant = grantFor(request, {})
+        const exchange = exchangeOf(request, response)
+        const first = await roundTrip(grant, exchange, dead)
+        t.match(first, { sent: false, blame: true, denial: { code: 'upstream_unavailable' } })
+        t.equal(listeners(request, response), before)
+        t.match(await roundTrip(grant, exchange, alive), { status: 200, end: 'complete' })
+      })
+      t.equal(reply, '200 there')
+      t.equal(upstream.requests.at(-1)?.body.toString(), 'body')
+    }
+  })
+}
