@@ -192,6 +192,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     connections: 256,
     authorization: 'forward',
     clientCert: 'strip',
+    engine: 'builtin',
   })
   t.strictSame(routes.routes[0], {
     id: 'GET /a/x',
@@ -271,7 +272,7 @@ issuers:
       preset: rfc9068
       rules: [{ when: { any: [{ claim: a, in: [1, x] }, { claim: b, prefix: p }, { claim: c, suffix: s }] }, is: client_credentials }]
 upstreams:
-  one: { url: https://one.internal:8443, timeouts: { connect: 1s, response: 5s }, connections: 3, authorization: strip, clientCert: forward, tls: { ca: ca.pem } }
+  one: { url: https://one.internal:8443, timeouts: { connect: 1s, response: 5s }, connections: 3, authorization: strip, clientCert: forward, engine: http-proxy, tls: { ca: ca.pem } }
   two: { url: http://localhost }
 defaults: { security: [oauth2], flow: client_credentials, issuer: [fetched, found], upstream: one, errors: problem, binding: required, timeout: 1s, dpop: { algorithms: [ES512, RS256], maxAge: 30s, futureSkew: 0s, nonce: required } }
 apis:
@@ -341,6 +342,7 @@ apis:
     connections: 3,
     authorization: 'strip',
     clientCert: 'forward',
+    engine: 'http-proxy',
   })
   t.equal(settings.errors, 'problem')
   const [socket, rest, mtls, own] = routes.routes as [Route, Route, Route, Route]

@@ -1,0 +1,4 @@
+import t from 'tap'
+import { requestsSuite } from './requests-suite.js'
+
+await requestsSuite(t, 'http-proxy')
