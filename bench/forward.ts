@@ -11,6 +11,7 @@ import { fileURLToPath } from 'node:url'
 import type { Grant } from '../src/checks/authorise.js'
 import type { Upstream } from '../src/policy/upstream.js'
 import { createEngine } from '../src/upstream/engine.js'
+import type { Exchange } from '../src/upstream/forwarding.js'
 
 const CLIENTS = 32
 const TURN_MS = 500
@@ -141,26 +142,25 @@ async function startFront(name: (typeof ENGINES)[number], upstreamPort: number):
     clientCert: 'strip',
     engine: name === 'none' ? 'builtin' : name,
   }
-  const engine = createEngine({
-    upstreams: [upstream],
-    via: 'bench',
+  const engine = createEngine(upstream, 'bench')
+  const terms = {
     bodyBytes: 1_000_000,
     clientStallMs: 60_000,
-  })
+    answerBy: Number.POSITIVE_INFINITY,
+    onAnswer: () => {},
+  }
   const server = http.createServer((request, response) => {
     if (name === 'none') answerAlone(request, response)
-    else
-      void engine.forward(grantFor(request), {
-        request,
-        response,
-        upgrade: null,
-        clientAddress: '192.0.2.7',
-        interactionId: '93bac548-d2de-4546-b106-880a5018460d',
-      })
+    else void engine.attempt(grantFor(request), exchangeOf(request, response), terms)
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   return server
+}
+
+function exchangeOf(request: IncomingMessage, response: ServerResponse): Exchange {
+  const interactionId = '93bac548-d2de-4546-b106-880a5018460d'
+  return { request, response, upgrade: null, clientAddress: '192.0.2.7', interactionId }
 }
 
 function answerAlone(request: IncomingMessage, response: ServerResponse): void {

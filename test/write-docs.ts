@@ -241,6 +241,7 @@ function typeOf(schema: Schema, resolve: Resolve): string {
   if (type === 'boolean') return '`true` or `false`'
   if (pattern?.includes('(?:ms|s|m|h|d)') === true) return 'duration'
   if (pattern?.includes('(?:B|KiB|MiB|GiB)') === true) return 'size'
+  if (pattern?.includes('%$') === true) return 'percentage'
   return type === 'string' ? 'text' : 'anything'
 }
 

@@ -10,7 +10,6 @@ const ROUTE_KEYS = ['mode', 'until', 'paths', 'rate', 'fields', 'revokes']
 /** By the place of the map they stand in; `*` is any name or number. */
 const KEYS: ReadonlyMap<string, readonly string[]> = new Map([
   ['', ['store', 'reload', 'tracing', 'audit']],
-  ['upstreams.*', ['retry', 'health']],
   ['defaults', ROUTE_KEYS],
   ['apis.*', ROUTE_KEYS],
   ['apis.*.routes.*', ROUTE_KEYS],

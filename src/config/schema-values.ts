@@ -72,6 +72,20 @@ export function count(least: number, most: number) {
   return z.int({ error }).min(least, { error }).max(most, { error })
 }
 
+/** A part of a whole, such as `10%`, as the number before the sign. */
+export function percent(least: number, most: number) {
+  const error = words(`must be from ${least}% to ${most}%`, 'a whole number with the sign, such as 10%')
+  return z
+    .string({ error })
+    .regex(/^[1-9][0-9]{0,2}%$/, { error })
+    .transform((text, ctx) => {
+      const part = Number(text.slice(0, -1))
+      if (part >= least && part <= most) return part
+      ctx.addIssue({ code: 'custom', message: error })
+      return z.NEVER
+    })
+}
+
 /** Text that is not empty and has no space at its ends. */
 export function text(what = 'text') {
   const error = words(

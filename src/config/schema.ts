@@ -2,6 +2,7 @@ import { z } from 'zod'
 import { issuer } from './schema-issuer.js'
 import { api, routeSettings } from './schema-route.js'
 import { terminator } from './schema-terminators.js'
+import { upstream } from './schema-upstream.js'
 import { address, count, duration, fileName, NAME, oneOrMany, size, url, words } from './schema-values.js'
 
 const files = (what: string) =>
@@ -87,40 +88,6 @@ const server = z.strictObject({
     .describe(
       'Protected resource metadata (RFC 9728), made from this policy. false: not served. true: served, and named in the challenges of 401 answers. Default: served, not named.',
     ),
-})
-
-const upstream = z.strictObject({
-  url: url({ schemes: ['http', 'https'], extent: 'origin' }, 'http://127.0.0.1:8080').describe(
-    'Scheme, host and port of the API that is protected.',
-  ),
-  timeouts: z
-    .strictObject({
-      connect: duration('1ms', '10m').prefault('2s').describe('Time to connect.'),
-      response: duration('1ms', '1h')
-        .prefault('30s')
-        .describe('Longest wait for the answer to begin, and between two parts of it.'),
-    })
-    .prefault({})
-    .describe('How long the upstream may take.'),
-  connections: count(1, 100_000).prefault(256).describe('Most connections at a time.'),
-  authorization: z
-    .enum(['forward', 'strip'])
-    .prefault('forward')
-    .describe('Whether the upstream gets the access token.'),
-  clientCert: z
-    .enum(['forward', 'strip'])
-    .prefault('strip')
-    .describe('Whether the upstream gets the client certificate, as Client-Cert (RFC 9440).'),
-  engine: z
-    .enum(['builtin', 'http-proxy'])
-    .prefault('builtin')
-    .describe(
-      'What carries ordinary requests: the client of Postern, or the package http-proxy. Upgrades are always carried by http-proxy.',
-    ),
-  tls: z
-    .strictObject({ ca: fileName().describe('PEM file of the authorities of the upstream.') })
-    .optional()
-    .describe('TLS towards the upstream.'),
 })
 
 /** The policy file: the one source of types, checks, hover texts and the JSON Schema. */

@@ -3,7 +3,7 @@ import type { IssuerRules } from '../policy/issuer.js'
 import type { KeySettings } from '../policy/key-settings.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
-import type { Upstream } from '../policy/upstream.js'
+import type { UpstreamPolicy } from '../policy/upstream.js'
 import type { TerminatorHeader } from '../request/forwarded-certificate.js'
 import type { RevocationList } from './parse-crl.js'
 import type { Place, Problem } from './problem.js'
@@ -40,7 +40,7 @@ export interface Settings {
   /** `defaults.errors`: the format of refusals before a route is known. */
   readonly errors: ErrorFormat
   readonly issuers: ReadonlyMap<string, IssuerSettings>
-  readonly upstreams: ReadonlyMap<string, Upstream>
+  readonly upstreams: ReadonlyMap<string, UpstreamPolicy>
 }
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'

@@ -12,6 +12,8 @@ export interface DenialParameters {
   readonly acrValues?: string
   /** max_age of the challenge (RFC 9470 section 3), in seconds, from the policy. */
   readonly maxAge?: number
+  /** Retry-After (RFC 9110 section 10.2.3), in seconds. */
+  readonly retryAfterSeconds?: number
   /** The client reads the answer of this code instead, to the byte: it must not learn that there was anything to refuse. */
   readonly answeredAs?: 'route_unknown'
 }

@@ -67,7 +67,10 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   const started = house.stopwatch()
   house.metrics.requestStarted()
   const { interactionId } = arrival
-  const trace: Trace = { request: null, match: null, token: null, certificate: arrival.certificate }
+  const trace: Trace = {
+    ...{ request: null, match: null, token: null, certificate: arrival.certificate },
+    ...{ attempts: 0, address: null },
+  }
   let decided = started
   let result: Verdict<Forwarded> | null
   try {
@@ -79,6 +82,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
         : await answer(gate, grant, {
             ...arrival,
             nextNonce: nextNonceFor(grant, gate, house.now()),
+            onAttempt: address => Object.assign(trace, { attempts: trace.attempts + 1, address }),
           })
     if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
   } catch (fault) {

@@ -74,6 +74,7 @@ export function answerTo(
   offer: Offer | null,
 ): Answer {
   const spec = answerOf(denial)
+  const { allow, retryAfterSeconds } = denial.parameters
   const body =
     format === 'fdx'
       ? JSON.stringify({ code: spec.fdx, message: spec.message })
@@ -87,7 +88,8 @@ export function answerTo(
       ['X-Content-Type-Options', 'nosniff'],
       ['x-fapi-interaction-id', interactionId],
       ...challengesFor(denial, offer),
-      ...(denial.parameters.allow === undefined ? [] : [['Allow', denial.parameters.allow] as const]),
+      ...(allow === undefined ? [] : [['Allow', allow] as const]),
+      ...(retryAfterSeconds === undefined ? [] : [['Retry-After', String(retryAfterSeconds)] as const]),
     ],
     body,
   }

@@ -15,6 +15,10 @@ export interface Trace {
   token: TokenFacts | null
   /** Of the connection, until it is known to be that of a terminator. */
   certificate: CertificateFacts | null
+  /** How often the request was sent to the upstream, or an attempt made to. */
+  attempts: number
+  /** Origin of the last attempt. */
+  address: string | null
 }
 
 /** Readings of the stopwatch in seconds. */
@@ -58,6 +62,8 @@ export function tell(
       seconds: house.stopwatch() - started,
       decisionSeconds: decided - started,
       upstream,
+      address: trace.address,
+      attempts: trace.attempts,
       upstreamSeconds: forwarded === null || upstream === null ? null : forwarded.upstreamMs / 1000,
     },
     house.log,
@@ -79,7 +85,7 @@ export function tellMalformed(
       ...{ route: null, method: '', path: null, status: answerOf(denial).status, outcome: 'denied', denial },
       ...{ broken: null, clientId: null, subject: null, flow: null, actor: null, thumbprint: null },
       ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: null, decisionSeconds: null },
-      ...{ upstream: null, upstreamSeconds: null },
+      ...{ upstream: null, address: null, attempts: 0, upstreamSeconds: null },
     },
     house.log,
     house.metrics,

@@ -42,6 +42,21 @@ export const METRICS = {
     help: 'From forwarding to the head of the upstream answer.',
     labels: ['upstream'],
   },
+  upstreamRetries: {
+    name: 'postern_upstream_retries_total',
+    help: 'Attempts after the first of one request, at another address or the same (answered, failed, abandoned), and those that retry.budget left no room for (over_budget).',
+    labels: ['upstream', 'result'],
+  },
+  upstreamHealthy: {
+    name: 'postern_upstream_healthy',
+    help: '1 for an address that gets requests, 0 for one that is ejected or fails its checks.',
+    labels: ['upstream', 'address'],
+  },
+  upstreamEjections: {
+    name: 'postern_upstream_ejections_total',
+    help: 'How often an address was taken out, by failures in a row or by checks.',
+    labels: ['upstream', 'address'],
+  },
   inFlight: { name: 'postern_requests_in_flight', help: 'Requests being handled now.', labels: [] },
   connections: { name: 'postern_connections', help: 'Client connections that are open now.', labels: [] },
   connectionsDropped: {
@@ -130,6 +145,22 @@ export interface PolicyParts {
   readonly fetched: readonly string[]
   /** Names of the issuers that introspect. */
   readonly asked: readonly string[]
+  readonly addresses: readonly AddressState[]
+}
+
+/** An address of an upstream. */
+export interface AddressState {
+  readonly upstream: string
+  /** Origin, as in the policy. */
+  readonly address: string
+  readonly isHealthy: boolean
+}
+
+/** What can become of an attempt after the first. */
+const RETRY_RESULTS = ['answered', 'failed', 'abandoned', 'over_budget']
+
+function keyOf({ upstream, address }: AddressState): string {
+  return `${upstream} ${address}`
 }
 
 function remember(seen: Map<string, Set<string>>, issuer: string, result: string): void {
@@ -146,6 +177,9 @@ export class Metrics {
   readonly #requestDuration = this.#histogram('requestDuration', REQUEST_BUCKETS)
   readonly #decisionDuration = this.#histogram('decisionDuration', DECISION_BUCKETS)
   readonly #upstreamDuration = this.#histogram('upstreamDuration', REQUEST_BUCKETS)
+  readonly #upstreamRetries = this.#counter('upstreamRetries')
+  readonly #upstreamHealthy = this.#gauge('upstreamHealthy')
+  readonly #upstreamEjections = this.#counter('upstreamEjections')
   readonly #inFlight = this.#gauge('inFlight')
   readonly #connections = this.#gauge('connections')
   readonly #connectionsDropped = this.#counter('connectionsDropped')
@@ -162,6 +196,7 @@ export class Metrics {
   /** The results that were counted, by issuer: of fetches of keys, and of introspections. */
   readonly #fetched = new Map<string, Set<string>>()
   readonly #asked = new Map<string, Set<string>>()
+  #addresses: readonly AddressState[] = []
 
   constructor(version: string) {
     this.#gauge('buildInfo').set({ version, node: process.version }, 1)
@@ -226,19 +261,51 @@ export class Metrics {
     if (seconds !== null) this.#introspectionDuration.observe({ issuer }, seconds)
   }
 
+  upstreamRetry(upstream: string, result: string): void {
+    // Requests of a policy before may end late; what is gone has no series.
+    if (this.#addresses.some(each => each.upstream === upstream))
+      this.#upstreamRetries.inc({ upstream, result })
+  }
+
+  upstreamHealth(upstream: string, address: string, change: 'ejected' | 'returned'): void {
+    if (!this.#addresses.some(each => each.upstream === upstream && each.address === address)) return
+    this.#upstreamHealthy.set({ upstream, address }, change === 'ejected' ? 0 : 1)
+    if (change === 'ejected') this.#upstreamEjections.inc({ upstream, address })
+  }
+
   reloaded(result: 'success' | 'failure'): void {
     this.#reload.inc({ result })
   }
 
   /** What the policy in use is made of; replaces what the one before it said. `now` is seconds since the epoch. */
-  policyInUse({ hash, certificates, lists, fetched, asked }: PolicyParts, now: number): void {
-    for (const gauge of [this.#policyInfo, this.#certificateExpiry, this.#crlNextUpdate]) gauge.reset()
+  policyInUse({ hash, certificates, lists, fetched, asked, addresses }: PolicyParts, now: number): void {
+    const gauges = [this.#policyInfo, this.#certificateExpiry, this.#crlNextUpdate, this.#upstreamHealthy]
+    for (const gauge of gauges) gauge.reset()
     this.#reloadLastSuccess.set(now)
     this.#policyInfo.set({ hash }, 1)
     for (const { name, notAfter } of certificates) this.#certificateExpiry.set({ name }, notAfter)
     for (const { name, nextUpdate } of lists)
       if (nextUpdate !== null) this.#crlNextUpdate.set({ name }, nextUpdate)
     this.#forgetIssuers(new Set(fetched), new Set(asked))
+    this.#useAddresses(addresses)
+  }
+
+  #useAddresses(addresses: readonly AddressState[]): void {
+    const upstreams = new Set(addresses.map(({ upstream }) => upstream))
+    const inUse = new Set(addresses.map(keyOf))
+    for (const each of this.#addresses) {
+      const { upstream, address } = each
+      if (!inUse.has(keyOf(each))) this.#upstreamEjections.remove({ upstream, address })
+      if (!upstreams.has(upstream))
+        for (const result of RETRY_RESULTS) this.#upstreamRetries.remove({ upstream, result })
+    }
+    this.#addresses = addresses
+    // Counters that first appear with 1 have no increase to alert on.
+    for (const { upstream, address, isHealthy } of addresses) {
+      this.#upstreamHealthy.set({ upstream, address }, isHealthy ? 1 : 0)
+      this.#upstreamEjections.inc({ upstream, address }, 0)
+      for (const result of RETRY_RESULTS) this.#upstreamRetries.inc({ upstream, result }, 0)
+    }
   }
 
   /** A series that nothing moves any more would be an alert that never ends. */

@@ -28,6 +28,10 @@ export interface RequestRecord {
   readonly seconds: number | null
   readonly decisionSeconds: number | null
   readonly upstream: string | null
+  /** Origin that the request went to last. */
+  readonly address: string | null
+  /** Attempts to send it, successful or not. */
+  readonly attempts: number
   readonly upstreamSeconds: number | null
 }
 
@@ -58,6 +62,8 @@ function lineOf(record: RequestRecord): Fields {
     ms: milliseconds(record.seconds),
     decisionMs: milliseconds(record.decisionSeconds),
     upstream: record.upstream,
+    address: record.address ?? undefined,
+    attempts: record.attempts === 0 ? undefined : record.attempts,
     upstreamMs: milliseconds(record.upstreamSeconds),
   }
 }

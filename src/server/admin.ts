@@ -3,17 +3,19 @@ import type { AddressInfo } from 'node:net'
 import type { Metrics } from '../observe/metrics.js'
 import { listen } from './listen.js'
 
-/** One condition of readiness, for people: `[+]keys main ok`. */
+/** One condition, for people: `[+]keys main ok`, `[-]` when it makes the instance unready, `[!]` when it does not. */
 export interface Condition {
   readonly name: string
   readonly ok: boolean
   /** What is wrong, or ''. */
   readonly detail: string
+  /** It is told, and does not make the instance unready. */
+  readonly forInformation?: boolean
 }
 
 export interface AdminOptions {
   readonly metrics: Metrics
-  /** Readiness: all must hold. Liveness asks nothing of others. */
+  /** Readiness: all must hold that are not for information. Liveness asks nothing of others. */
   readonly conditions: () => readonly Condition[]
   /** Reloads; resolves with the problems, one line each, empty when the new policy is in use. */
   readonly reload: () => Promise<readonly string[]>
@@ -85,10 +87,11 @@ async function reload(
 
 /** The format of the Kubernetes API server's health endpoints. */
 function sendConditions(response: ServerResponse, conditions: readonly Condition[], verbose: boolean): void {
-  const ready = conditions.every(({ ok }) => ok)
-  const lines = conditions.map(
-    ({ name, ok, detail }) => `[${ok ? '+' : '-'}]${name} ${ok ? 'ok' : `failed: ${detail}`}`,
-  )
+  const ready = conditions.every(({ ok, forInformation = false }) => ok || forInformation)
+  const lines = conditions.map(({ name, ok, detail, forInformation = false }) => {
+    if (forInformation) return `[${ok ? '+' : '!'}]${name} ${detail}`
+    return `[${ok ? '+' : '-'}]${name} ${ok ? 'ok' : `failed: ${detail}`}`
+  })
   const text = verbose || !ready ? `${lines.join('\n')}\n${ready ? 'ready' : 'not ready'}\n` : 'ok\n'
   send(response, ready ? 200 : 503, text)
 }

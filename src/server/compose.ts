@@ -5,11 +5,13 @@ import { createAuthenticator } from '../sources/authenticate-token.js'
 import { createDpop } from '../sources/dpop.js'
 import { createMemoryReplayStore } from '../sources/replay-store.js'
 import type { SourceMeter } from '../sources/token-source.js'
+import type { UpstreamMeter } from '../upstream/balanced-upstream.js'
 import { type TrustBundle, trustBundle } from './client-trust.js'
+import { permittedTunnels } from './permitted-tunnels.js'
 import { type TlsContexts, tlsContexts } from './tls-options.js'
 import { closeReplacedSources, type SourcesByIssuer, startNewSources, tokenSources } from './token-sources.js'
 import { clientCertificates } from './trusted-terminators.js'
-import { closeReplacedEngines, type EnginesByUpstream, forwardTo, upstreamEngines } from './upstreams.js'
+import { forwardTo, type RunningUpstreams, runUpstreams, takeOverUpstreams } from './upstreams.js'
 
 /** Everything that one configuration became. One immutable value: a reload builds another and swaps the reference. */
 export interface Running {
@@ -18,7 +20,7 @@ export interface Running {
   readonly bundle: TrustBundle
   readonly tls: TlsContexts
   readonly sources: SourcesByIssuer
-  readonly engines: EnginesByUpstream
+  readonly upstreams: RunningUpstreams
 }
 
 /**
@@ -37,11 +39,11 @@ export function compose(
   const tls = tlsContexts(settings.server.tls)
   const bundle = trustBundle(settings.server.tls.clients)
   const sources = tokenSources(settings.issuers, before?.sources ?? new Map(), meterOf(house))
-  const engines = upstreamEngines(
+  const upstreams = runUpstreams(
     settings.upstreams,
-    settings.server.limits,
     via,
-    before?.engines ?? new Map(),
+    upstreamMeterOf(house),
+    before?.upstreams ?? new Map(),
   )
   const gate: Gate = {
     policyHash: hash,
@@ -54,18 +56,21 @@ export function compose(
     dpop:
       before?.gate.dpop ??
       createDpop(createMemoryReplayStore(house.now, settings.server.limits.proofs), randomBytes(32)),
-    forward: forwardTo(engines),
+    forward: forwardTo(upstreams, settings.server.limits),
     errors: settings.errors,
   }
-  return { configuration, gate, bundle, tls, sources, engines }
+  return { configuration, gate, bundle, tls, sources, upstreams }
 }
 
 /** Starts what is new and ends what is replaced; called once the new value is in use. */
 export function takeOver(running: Running, before: Running | null): void {
   startNewSources(running.sources, before?.sources ?? new Map())
-  if (before === null) return
-  closeReplacedSources(running.sources, before.sources)
-  closeReplacedEngines(running.engines, before.engines)
+  takeOverUpstreams(
+    running.upstreams,
+    before?.upstreams ?? new Map(),
+    permittedTunnels(running.configuration, (before ?? running).configuration),
+  )
+  if (before !== null) closeReplacedSources(running.sources, before.sources)
 }
 
 function meterOf({ metrics, log, now }: House): SourceMeter {
@@ -82,6 +87,17 @@ function meterOf({ metrics, log, now }: House): SourceMeter {
         log.error({ issuer, detail }, 'the introspection endpoint refuses the credentials of Postern')
       else if (result === 'unavailable' || result === 'malformed')
         log.warn({ issuer, result, detail }, 'introspection failed')
+    },
+  }
+}
+
+function upstreamMeterOf({ metrics, log }: House): UpstreamMeter {
+  return {
+    retried: (upstream, result) => metrics.upstreamRetry(upstream, result),
+    healthChanged: (upstream, address, change, detail) => {
+      metrics.upstreamHealth(upstream, address, change)
+      if (change === 'ejected') log.warn({ upstream, address, detail }, 'address ejected')
+      else log.info({ upstream, address, detail }, 'address returned')
     },
   }
 }

@@ -10,6 +10,7 @@ import { compose, type Running, takeOver } from './compose.js'
 import { createListener } from './listener.js'
 import { createReload, type Reload } from './reload.js'
 import { drain } from './shutdown.js'
+import { closeUpstreams, upstreamAddresses, upstreamConditions } from './upstreams.js'
 import { type FileWatch, watchFiles } from './watch-files.js'
 
 /** The process at work. */
@@ -94,9 +95,7 @@ export async function startServer(
     stop: async () => {
       draining = true
       watch.close()
-      await drain(listener, log, () => {
-        for (const { engine } of running.engines.values()) engine.close()
-      })
+      await drain(listener, log, () => closeUpstreams(running.upstreams))
       for (const { tokens } of running.sources.values()) tokens.close()
       admin.close()
       log.info({}, 'stopped')
@@ -124,7 +123,7 @@ function addressOf({ address, port }: { address: string; port: number }): Addres
 
 /** Says what policy is in use, in metrics and log. */
 function announce(
-  { configuration: { settings, hash, routes, warnings } }: Running,
+  { configuration: { settings, hash, routes, warnings }, upstreams }: Running,
   { metrics, log, now }: House,
 ): void {
   const { certificates, clients } = settings.server.tls
@@ -136,6 +135,7 @@ function announce(
       lists: (clients.crl ?? []).map(({ name, list }) => ({ name, nextUpdate: list.nextUpdate })),
       fetched: namesOf(issuers.filter(({ keys }) => keys !== null && keys.from !== 'file')),
       asked: namesOf(issuers.filter(({ introspection }) => introspection !== null)),
+      addresses: upstreamAddresses(upstreams),
     },
     now(),
   )
@@ -163,7 +163,7 @@ function warnOfRestart(atStart: Configuration, after: Configuration, log: Logger
     )
 }
 
-function conditionsOf({ sources }: Running, draining: boolean): readonly Condition[] {
+function conditionsOf({ sources, upstreams }: Running, draining: boolean): readonly Condition[] {
   return [
     { name: 'accepting', ok: !draining, detail: 'draining' },
     ...[...sources].map(([name, { tokens }]) => ({
@@ -171,5 +171,6 @@ function conditionsOf({ sources }: Running, draining: boolean): readonly Conditi
       ok: tokens.isReady(),
       detail: 'the keys of the issuer were never had',
     })),
+    ...upstreamConditions(upstreams),
   ]
 }

@@ -62,7 +62,8 @@ class ProxiedRequest implements Sending {
     const options = { target: this.#origin, agent }
     // Errors are heard on the captured request; a callback keeps http-proxy from throwing them.
     if (upgrade === null) this.#proxy.web(sight, UNUSED_RESPONSE, options, ignore)
-    else this.#proxy.ws(sight, upgrade.socket, upgrade.head, options, ignore)
+    // Without the head: http-proxy puts it back at once, and at a second attempt it would be there twice.
+    else this.#proxy.ws(sight, upgrade.socket, NOTHING, options, ignore)
     const request = captured()
     this.#request = request
     this.#listen(request, upgrade === null ? null : takeOverUpgrade(request))
@@ -128,6 +129,8 @@ class ProxiedRequest implements Sending {
     this.#isOver = true
     const join = (headers: RawHeaders): void => {
       answer.headers = dictionaryOf(headers) as IncomingMessage['headers']
+      const { upgrade } = this.#outgoing
+      if (upgrade !== null && upgrade.head.length > 0) upgrade.socket.unshift(upgrade.head)
       switchProtocols(answer, socket, head)
     }
     this.#events.switched({ answer: headOf(answer), socket, join })

@@ -6,7 +6,7 @@ import { Denial, type DenialCode } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
 import type { ConnectionPool } from './connection-pool.js'
-import type { Exchange, Forwarded } from './forwarding.js'
+import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
 import { endWhenRead } from './linger.js'
 import { announcedBytes, announcedTooLarge, tooLarge, Upload, type UploadEvents } from './request-body.js'
 import { requestHeaders } from './request-headers.js'
@@ -20,39 +20,30 @@ export interface Destination {
   readonly upstream: Upstream
   readonly pool: ConnectionPool
   readonly via: string
-  readonly bodyBytes: number
   /** Carries ordinary exchanges. */
   readonly ordinary: Transport
   /** Carries requests whose answer may be a 101. */
   readonly upgrades: Transport
-  readonly clientStallMs: number
   readonly tunnels: Tunnels
 }
 
-/** Nothing of an answer was written to the client, and nothing listens to the client any more. */
-export interface Failed {
-  readonly denial: Denial
-  /** Whether any byte of the request may have left for the upstream. While false, its body is unread. */
-  readonly sent: boolean
-  /** Whether the upstream is at fault: it refused, reset, was too slow or spoke no HTTP. */
-  readonly blame: boolean
-}
+type Outcome = Forwarded | Failed | null
 
-/** `null`: the client left before an answer began. */
-export type Outcome = Forwarded | Failed | null
-
-/**
- * Forwards one granted request. Never rejects. The same exchange may be forwarded again after a `Failed` that was not
- * `sent`.
- */
-export function roundTrip(grant: Grant, exchange: Exchange, destination: Destination): Promise<Outcome> {
-  return new Promise(resolve => new RoundTrip(grant, exchange, destination, resolve).start())
+/** Sends one granted request; see `ForwardingEngine.attempt` for what comes of it. */
+export function roundTrip(
+  grant: Grant,
+  exchange: Exchange,
+  to: Destination,
+  terms: AttemptTerms,
+): Promise<Outcome> {
+  return new Promise(resolve => new RoundTrip(grant, exchange, to, terms, resolve).start())
 }
 
 class RoundTrip implements SendingEvents, UploadEvents {
   readonly #grant: Grant
   readonly #exchange: Exchange
   readonly #to: Destination
+  readonly #terms: AttemptTerms
   readonly #resolve: (outcome: Outcome) => void
   /** Its 'close' is how a client leaves. */
   readonly #client: Duplex | ServerResponse
@@ -73,10 +64,17 @@ class RoundTrip implements SendingEvents, UploadEvents {
   #inPool = false
   #forwarded: Omit<Forwarded, 'end'> = { status: 0, upstreamMs: 0 }
 
-  constructor(grant: Grant, exchange: Exchange, to: Destination, resolve: (outcome: Outcome) => void) {
+  constructor(
+    grant: Grant,
+    exchange: Exchange,
+    to: Destination,
+    terms: AttemptTerms,
+    resolve: (outcome: Outcome) => void,
+  ) {
     this.#grant = grant
     this.#exchange = exchange
     this.#to = to
+    this.#terms = terms
     this.#resolve = resolve
     this.#client = exchange.upgrade?.socket ?? exchange.response
     this.#bodyBytes = announcedBytes(grant.request.headers)
@@ -99,7 +97,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     // The parser stops at the head of an upgrade: a body would be frames to one side and a request to the other.
     if (this.#exchange.upgrade !== null && this.#bodyBytes !== 0)
       return new Denial('request_malformed', 'an upgrade with a body')
-    return announcedTooLarge(this.#grant.request.headers, this.#to.bodyBytes)
+    return announcedTooLarge(this.#grant.request.headers, this.#terms.bodyBytes)
   }
 
   #enterPool(): void {
@@ -112,7 +110,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#inPool = true
     this.#client.once('close', this.#onClientGone)
     this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
-    this.#allow(connectTimeoutMs)
+    this.#allow(this.#within(connectTimeoutMs))
     if (admission === 'now') this.#onAdmitted()
   }
 
@@ -141,12 +139,12 @@ class RoundTrip implements SendingEvents, UploadEvents {
   connected(): void {
     this.#state = 'sent'
     this.#sent = true
-    this.#allow(this.#answerMs)
+    this.#allow(this.#within(this.#answerMs))
     if (this.#bodyBytes === 0 || this.#sending === null) return
     const { request, response } = this.#exchange
     // Not before: only now is it sure that the body is wanted (RFC 9110 section 10.1.1).
     if (expectsContinue(this.#grant.request.headers)) response.writeContinue()
-    this.#upload = new Upload(request, this.#to.bodyBytes, this.#sending, this)
+    this.#upload = new Upload(request, this.#terms.bodyBytes, this.#sending, this)
     this.#upload.start()
   }
 
@@ -160,7 +158,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   bodyTooLarge(): void {
     if (this.#isAnswering) this.#finish('aborted')
-    else this.#fail(tooLarge(this.#to.bodyBytes), false)
+    else this.#fail(tooLarge(this.#terms.bodyBytes), false)
   }
 
   get #isAnswering(): boolean {
@@ -169,6 +167,11 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   get #answerMs(): number {
     return this.#grant.match.route.responseTimeoutMs ?? this.#to.upstream.responseTimeoutMs
+  }
+
+  /** As much of a time as is left until the answer must have begun. */
+  #within(milliseconds: number): number {
+    return Math.min(milliseconds, Math.max(this.#terms.answerBy - performance.now(), 1))
   }
 
   /** From now on, the next step may take so long. A timer that looks sooner stays: most exchanges need only one. */
@@ -215,7 +218,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else if (isStale && this.#mayRetry) {
       this.#retried = true
       this.#state = 'connecting'
-      this.#allow(this.#to.upstream.connectTimeoutMs)
+      this.#allow(this.#within(this.#to.upstream.connectTimeoutMs))
       this.#send(true)
     } else this.#fail(upstreamFailure(this.#to.upstream.name, error), true)
   }
@@ -251,6 +254,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     if (this.#isBodyUnread && (answer.status >= 400 || answer.closes)) this.#discardBody()
     this.#state = 'answering'
     this.#measure(answer.status)
+    this.#terms.onAnswer()
     response.once('finish', this.#onWritten)
     if (upgrade !== null) response.once('close', this.#onClientGone)
     // A client that sends no more may still read.
@@ -271,7 +275,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else {
       this.#sending?.pause()
       this.#exchange.response.once('drain', this.#onClientReads)
-      this.#allow(this.#to.clientStallMs)
+      this.#allow(this.#terms.clientStallMs)
     }
   }
 
@@ -285,7 +289,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     const { request, response } = this.#exchange
     this.#state = 'answered'
     this.#leavePool()
-    this.#allow(this.#to.clientStallMs)
+    this.#allow(this.#terms.clientStallMs)
     if (this.#isBodyUnread) {
       this.#upload?.stop()
       if (chunk !== null) response.write(chunk)
@@ -315,10 +319,12 @@ class RoundTrip implements SendingEvents, UploadEvents {
     clearTimeout(this.#timer)
     this.#ignoreClient()
     this.#measure(101)
+    this.#terms.onAnswer()
     // A tunnel lasts for hours; ordinary requests shall not wait for its end.
     this.#leavePool()
     const expiresAt = this.#grant.token?.expiresAt ?? null
-    this.#to.tunnels.add(client, socket, expiresAt, end => this.#settle({ ...this.#forwarded, end }))
+    const { route } = this.#grant.match
+    this.#to.tunnels.add(client, socket, expiresAt, route, end => this.#settle({ ...this.#forwarded, end }))
     join(switchingHeaders(answer, this.#answerRules(false)))
   }
 

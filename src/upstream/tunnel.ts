@@ -1,5 +1,6 @@
 /** Two sockets that were joined after a 101: who closes, and what becomes of the other. */
 import type { Duplex } from 'node:stream'
+import type { Route } from '../policy/policy.js'
 import type { Forwarded } from './forwarding.js'
 
 /** Milliseconds that one side may go on after the other has ended. */
@@ -16,7 +17,9 @@ const GOING_AWAY_MASKED = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9])
  */
 export class Tunnels {
   readonly #limit: number
-  readonly #open = new Set<() => void>()
+  /** The open ones: how to end each, and the route that allowed it. */
+  readonly #open = new Map<() => void, Route>()
+  #isPermitted: (route: Route) => boolean = () => true
   #closed = false
 
   constructor(limit: number) {
@@ -29,13 +32,14 @@ export class Tunnels {
 
   /**
    * `onEnd` is called once, when both sockets are gone. Nobody judges what flows in a tunnel, so it does not outlive the
-   * token that opened it.
+   * token and the rules that opened it.
    * @param expiresAt of that token, in seconds since the epoch; null: nothing expires
    */
   add(
     client: Duplex,
     upstream: Duplex,
     expiresAt: number | null,
+    route: Route,
     onEnd: (end: Forwarded['end']) => void,
   ): void {
     const expiry = expiresAt === null ? undefined : setTimeout(() => end(), millisecondsUntil(expiresAt))
@@ -44,13 +48,21 @@ export class Tunnels {
       this.#open.delete(end)
       onEnd(how)
     })
-    this.#open.add(end)
+    this.#open.set(end, route)
+    // The policy changed while the upstream thought about the handshake; the 101 is written after this.
+    if (!this.#isPermitted(route)) queueMicrotask(end)
+  }
+
+  /** Ends those of routes that are not permitted, and from now on such ones as soon as they open. */
+  permit(isPermitted: (route: Route) => boolean): void {
+    this.#isPermitted = isPermitted
+    for (const [end, route] of this.#open) if (!isPermitted(route)) end()
   }
 
   /** Ends them all, and takes no more. */
   close(): void {
     this.#closed = true
-    for (const end of this.#open) end()
+    for (const end of this.#open.keys()) end()
   }
 }
 

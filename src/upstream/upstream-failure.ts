@@ -21,7 +21,8 @@ export function isReset(error: unknown): boolean {
   return code === 'ECONNRESET' || code === 'EPIPE'
 }
 
-function codeOf(error: unknown): string {
+/** The code of an error, or its name; its message may carry content. */
+export function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown error'
   return 'code' in error && typeof error.code === 'string' ? error.code : error.name
 }

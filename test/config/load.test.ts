@@ -185,7 +185,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
   t.strictSame([main?.place.line, main?.place.column, main?.keys?.from], [10, 3, 'file'])
   t.strictSame(settings.upstreams.get('provider'), {
     name: 'provider',
-    url: 'http://127.0.0.1:8080',
+    urls: ['http://127.0.0.1:8080'],
     ca: null,
     connectTimeoutMs: 2000,
     responseTimeoutMs: 30_000,
@@ -193,6 +193,8 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     authorization: 'forward',
     clientCert: 'strip',
     engine: 'builtin',
+    retry: null,
+    health: null,
   })
   t.strictSame(routes.routes[0], {
     id: 'GET /a/x',
@@ -335,7 +337,7 @@ apis:
   })
   t.strictSame(settings.upstreams.get('one'), {
     name: 'one',
-    url: 'https://one.internal:8443',
+    urls: ['https://one.internal:8443'],
     ca: ca.certificatePem,
     connectTimeoutMs: 1000,
     responseTimeoutMs: 5000,
@@ -343,6 +345,8 @@ apis:
     authorization: 'strip',
     clientCert: 'forward',
     engine: 'http-proxy',
+    retry: null,
+    health: null,
   })
   t.equal(settings.errors, 'problem')
   const [socket, rest, mtls, own] = routes.routes as [Route, Route, Route, Route]
@@ -557,7 +561,6 @@ t.test('what belongs to later versions is refused by name', async t => {
     ['  listen:', '  workers: auto\n  listen:', '3:12 "workers: auto"'],
     ['  listen:', '  workers: 4\n  listen:', '3:12 "workers: 4"'],
     ['publicUrl: https:', 'publicUrl: http:', '4:14 "publicUrl: http://localhost:8443"'],
-    ['{ url: http://127.0.0.1:8080 }', '{ url: http://127.0.0.1:8080, retry: {} }', '17:43 "retry"'],
     ['issuer: main }', 'issuer: main, rate: {} }', '18:47 "rate"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
   ]
@@ -812,7 +815,7 @@ t.test('variables of the environment', async t => {
     'https://fallback.example/a$b',
     'empty counts as unset for a default',
   )
-  t.equal(settings.upstreams.get('provider')?.url, 'http://127.0.0.1:81')
+  t.equal(settings.upstreams.get('provider')?.urls[0], 'http://127.0.0.1:81')
   t.equal(settings.log.level, 'warn')
 
   const limited = (value: string) => edit('  tls:\n', `  limits:\n    connections: ${value}\n  tls:\n`)

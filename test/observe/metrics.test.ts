@@ -5,7 +5,7 @@ import t from 'tap'
 import { parse } from 'yaml'
 import { Metrics } from '../../src/observe/metrics.js'
 
-const PARTS = { hash: 'a', certificates: [], lists: [] }
+const PARTS = { hash: 'a', certificates: [], lists: [], addresses: [] }
 
 t.test('an issuer that is gone leaves no series behind', async t => {
   const metrics = new Metrics('test')
@@ -29,6 +29,34 @@ t.test('an issuer that is gone leaves no series behind', async t => {
   const { text } = await metrics.expose()
   t.notMatch(text, /^postern_keys_last_success_timestamp_seconds\{/m, 'its keys are from a file now')
   t.match(text, /^postern_introspection_total\{issuer="kept"/m)
+})
+
+t.test('an address that is gone leaves no series behind, and its late requests make none', async t => {
+  const metrics = new Metrics('test')
+  const use = (...addresses: string[]) =>
+    metrics.policyInUse(
+      {
+        ...{ ...PARTS, fetched: [], asked: [] },
+        addresses: addresses.map(address => ({ upstream: address[0] as string, address, isHealthy: true })),
+      },
+      1,
+    )
+  const series = async () => {
+    const { text } = await metrics.expose()
+    return text.split('\n').filter(line => /^postern_upstream_(?:healthy|ejections|retries)/.test(line))
+  }
+  use('a1', 'a2', 'b1')
+  t.equal((await series()).length, 3 + 3 + 2 * 4, 'all there from the start, at 0')
+  metrics.upstreamHealth('a', 'a2', 'ejected')
+  metrics.upstreamRetry('b', 'answered')
+  t.ok((await series()).includes('postern_upstream_healthy{upstream="a",address="a2"} 0'))
+  t.ok((await series()).includes('postern_upstream_ejections_total{upstream="a",address="a2"} 1'))
+  t.ok((await series()).includes('postern_upstream_retries_total{upstream="b",result="answered"} 1'))
+  use('a1')
+  metrics.upstreamHealth('a', 'a2', 'returned')
+  metrics.upstreamRetry('b', 'answered')
+  t.equal((await series()).length, 1 + 1 + 4)
+  t.notOk((await series()).some(line => /a2|"b"/.test(line)))
 })
 
 t.test('the start is no reload', async t => {

@@ -30,6 +30,9 @@ const PROMISED: Readonly<Record<string, readonly string[]>> = {
   postern_request_duration_seconds: ['route'],
   postern_decision_duration_seconds: [],
   postern_upstream_duration_seconds: ['upstream'],
+  postern_upstream_retries_total: ['upstream', 'result'],
+  postern_upstream_healthy: ['upstream', 'address'],
+  postern_upstream_ejections_total: ['upstream', 'address'],
   postern_requests_in_flight: [],
   postern_connections: [],
   postern_connections_dropped_total: [],
@@ -350,7 +353,13 @@ t.test('health says whether the process lives, is ready, and why', async t => {
   t.match(await postern.admin('/livez'), { status: 200, text: 'ok\n' })
   t.match(await postern.admin('/readyz'), { status: 200, text: 'ok\n' })
   t.match(await postern.admin('/healthz'), { status: 200, text: 'ok\n' })
-  const verbose = { status: 200, text: '[+]accepting ok\n[+]keys main ok\n[+]keys opaque ok\nready\n' }
+  const lines = [
+    'accepting ok',
+    'keys main ok',
+    'keys opaque ok',
+    'upstream provider 1 of 1 addresses healthy',
+  ]
+  const verbose = { status: 200, text: `${lines.map(line => `[+]${line}\n`).join('')}ready\n` }
   t.strictSame(await postern.admin('/healthz?verbose'), verbose)
   t.strictSame(await postern.admin('/readyz?verbose=1'), verbose)
   t.match(await adminAsk('/livez', 'HEAD'), { status: 200, text: '' })
@@ -392,6 +401,8 @@ t.test('the log has one line for every request, with who asked for what and what
 
   const line = await lineOf(allowed)
   t.strictSame(Object.keys(line).toSorted(), [
+    'address',
+    'attempts',
     'certificate',
     'clientAddress',
     'clientId',
@@ -421,6 +432,8 @@ t.test('the log has one line for every request, with who asked for what and what
     path: '/accounts/7',
     status: 200,
     outcome: 'allowed',
+    address: counting.url,
+    attempts: 1,
     clientId: 'client-1',
     subject: /^[0-9a-f]{16}$/,
     flow: 'authorization_code',
@@ -517,7 +530,7 @@ t.test('SIGTERM ends the process when the last request has its answer, and not b
     () => 'readiness did not end',
   )
   t.match(await postern.admin('/readyz'), {
-    text: '[-]accepting failed: draining\n[+]keys main ok\n[+]keys opaque ok\nnot ready\n',
+    text: /^\[-\]accepting failed: draining\n\[\+\]keys main ok\n(?:.*\n)*not ready\n$/,
   })
   t.equal((await postern.admin('/livez')).status, 200)
   await untilAsync(

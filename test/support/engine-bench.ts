@@ -46,27 +46,25 @@ export class Bench {
     clientStallMs = 60_000,
   ) {
     const upstream = await RecordingUpstream.start()
-    const engine = createEngine({
-      upstreams: [
-        {
-          name: 'provider',
-          url: upstream.url,
-          ca: null,
-          connectTimeoutMs: 1000,
-          responseTimeoutMs: 1000,
-          connections: 8,
-          authorization: 'forward',
-          clientCert: 'strip',
-          engine: engineName,
-          ...settings,
-        },
-      ],
-      via: 'postern-test',
-      bodyBytes,
-      clientStallMs,
-    })
+    const engine = createEngine(
+      {
+        name: 'provider',
+        url: upstream.url,
+        ca: null,
+        connectTimeoutMs: 1000,
+        responseTimeoutMs: 1000,
+        connections: 8,
+        authorization: 'forward',
+        clientCert: 'strip',
+        engine: engineName,
+        ...settings,
+      },
+      'postern-test',
+    )
+    const terms = { bodyBytes, clientStallMs, answerBy: Number.POSITIVE_INFINITY, onAnswer: () => {} }
     const handle = (exchange: Exchange): void => {
-      engine.forward(grantFor(exchange.request, route), exchange).then(outcome => {
+      engine.attempt(grantFor(exchange.request, route), exchange, terms).then(ended => {
+        const outcome = ended !== null && 'denial' in ended ? ended.denial : ended
         bench.outcomes.push(outcome)
         if (outcome instanceof Denial) refuse(exchange, outcome)
       })

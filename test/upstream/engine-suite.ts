@@ -631,7 +631,8 @@ export function engineSuite(t: TAP, engine: Upstream['engine']): void {
       const request = { socket } as unknown as IncomingMessage
       const response = Object.assign(new EventEmitter(), { destroyed: true }) as unknown as ServerResponse
       const grant = grantFor({ method: 'GET', url: '/x', rawHeaders: [] } as unknown as IncomingMessage, {})
-      t.equal(await bench.engine.forward(grant, exchangeOf(request, response)), null)
+      const terms = { bodyBytes: 1, clientStallMs: 1, answerBy: Number.POSITIVE_INFINITY, onAnswer: () => {} }
+      t.equal(await bench.engine.attempt(grant, exchangeOf(request, response), terms), null)
       t.equal(upstream.requests.length, 0)
     })
   })

@@ -4,8 +4,8 @@ import http, { type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Upstream } from '../../src/policy/upstream.js'
-import { closeDestination, createDestination } from '../../src/upstream/engine.js'
-import { type Destination, type Outcome, roundTrip } from '../../src/upstream/round-trip.js'
+import { createEngine } from '../../src/upstream/engine.js'
+import type { ForwardingEngine } from '../../src/upstream/forwarding.js'
 import { chunked, exchangeOf, get, grantFor, head } from '../support/engine-bench.js'
 import { RawClient } from '../support/raw-client.js'
 import { answer, hang, RecordingUpstream, raw, reset, type Step } from '../support/recording-upstream.js'
@@ -20,12 +20,19 @@ async function deadPort(): Promise<number> {
   return port
 }
 
-function destinationOf(
+const TERMS = {
+  bodyBytes: 1000,
+  clientStallMs: 5000,
+  answerBy: Number.POSITIVE_INFINITY,
+  onAnswer: () => {},
+}
+
+function engineFor(
   t: Test,
   engine: Upstream['engine'],
   url: string,
   more: Partial<Upstream> = {},
-): Destination {
+): ForwardingEngine {
   const upstream: Upstream = {
     name: 'provider',
     url,
@@ -38,9 +45,9 @@ function destinationOf(
     engine,
     ...more,
   }
-  const destination = createDestination(upstream, { via: 'test', bodyBytes: 1000, clientStallMs: 5000 })
-  t.teardown(() => closeDestination(destination))
-  return destination
+  const started = createEngine(upstream, 'test')
+  t.teardown(() => started.close())
+  return started
 }
 
 type Handle = (request: IncomingMessage, response: ServerResponse) => Promise<void>
@@ -102,10 +109,10 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
     ]
     for (const [name, step, bytes, failed] of cases) {
       upstream.script(step)
-      const destination = destinationOf(t, engine, upstream.url)
+      const started = engineFor(t, engine, upstream.url)
       await through(bytes, async (request, response) => {
         const before = listeners(request, response)
-        const outcome = await roundTrip(grantFor(request, {}), exchangeOf(request, response), destination)
+        const outcome = await started.attempt(grantFor(request, {}), exchangeOf(request, response), TERMS)
         t.match(outcome, failed, name)
         t.equal(listeners(request, response), before, `${name}: nothing listens any more`)
       })
@@ -116,16 +123,16 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
     const upstream = await RecordingUpstream.start()
     t.teardown(() => upstream.stop())
     upstream.script(hang())
-    const destination = destinationOf(t, engine, upstream.url, {
+    const started = engineFor(t, engine, upstream.url, {
       connectTimeoutMs: 100,
       responseTimeoutMs: 1000,
     })
-    const outcomes: Outcome[] = []
+    const outcomes: unknown[] = []
     await Promise.all(
       [1, 2, 3].map(() =>
         through(get('/x'), async (request, response) => {
           const exchange = exchangeOf(request, response)
-          outcomes.push(await roundTrip(grantFor(request, {}), exchange, destination))
+          outcomes.push(await started.attempt(grantFor(request, {}), exchange, TERMS))
         }),
       ),
     )
@@ -140,8 +147,8 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
     const upstream = await RecordingUpstream.start()
     t.teardown(() => upstream.stop())
     upstream.script(answer(200, 'there'))
-    const dead = destinationOf(t, engine, `http://127.0.0.1:${await deadPort()}`)
-    const alive = destinationOf(t, engine, upstream.url)
+    const dead = engineFor(t, engine, `http://127.0.0.1:${await deadPort()}`)
+    const alive = engineFor(t, engine, upstream.url)
     const requests = [
       `${head('POST', '/x', 'Content-Length: 4')}body`,
       head('POST', '/x', 'Transfer-Encoding: chunked') + chunked('bo', 'dy'),
@@ -151,10 +158,10 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
         const before = listeners(request, response)
         const grant = grantFor(request, {})
         const exchange = exchangeOf(request, response)
-        const first = await roundTrip(grant, exchange, dead)
+        const first = await dead.attempt(grant, exchange, TERMS)
         t.match(first, { sent: false, blame: true, denial: { code: 'upstream_unavailable' } })
         t.equal(listeners(request, response), before)
-        t.match(await roundTrip(grant, exchange, alive), { status: 200, end: 'complete' })
+        t.match(await alive.attempt(grant, exchange, TERMS), { status: 200, end: 'complete' })
       })
       t.equal(reply, '200 there')
       t.equal(upstream.requests.at(-1)?.body.toString(), 'body')

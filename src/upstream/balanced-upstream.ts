@@ -1,0 +1,172 @@
+/** One upstream with all its addresses: where a request goes, and what is done when that fails. */
+import type { Grant } from '../checks/authorise.js'
+import { Denial, type Verdict } from '../decision/denials.js'
+import type { UpstreamPolicy } from '../policy/upstream.js'
+import type { AddressHealth, AttemptOutcome, Change } from './address-health.js'
+import { Balancer } from './balancer.js'
+import type { AttemptTerms, Exchange, Failed, Forwarded, ForwardingEngine } from './forwarding.js'
+import { announcesBody } from './request-body.js'
+import { RetryBudget } from './retry-budget.js'
+
+/** RFC 9110 section 9.2.1: they change nothing, so that twice is as good as once. PUT and DELETE are not here: decision 18. */
+const SAFE_METHODS = new Set(['GET', 'HEAD', 'OPTIONS'])
+
+/** An address that has come back is found within this time, so clients may well ask again then. Seconds. */
+const RETRY_AFTER_SECONDS = 1
+
+/** An address at work. */
+export interface UpstreamAddress {
+  /** Origin, as in the policy. */
+  readonly url: string
+  readonly engine: ForwardingEngine
+  readonly health: AddressHealth
+  /** Exchanges under way, tunnels included. */
+  inFlight: number
+}
+
+/** What became of an attempt after the first; `over_budget`: it was not made. */
+export type RetryResult = 'answered' | 'failed' | 'abandoned' | 'over_budget'
+
+/** Is told what operators want to know. */
+export interface UpstreamMeter {
+  readonly retried: (upstream: string, result: RetryResult) => void
+  /** `detail`: what was seen last, such as ECONNREFUSED. */
+  readonly healthChanged: (
+    upstream: string,
+    address: string,
+    change: 'ejected' | 'returned',
+    detail: string,
+  ) => void
+}
+
+/** One request on its way through the addresses. */
+interface Journey {
+  readonly grant: Grant
+  readonly exchange: Exchange
+  readonly limits: ExchangeLimits
+  readonly isRepeatable: boolean
+  /** Reading of `performance.now()` by which an attempt after the first must have its answer. */
+  readonly answerBy: number
+  readonly tried: Set<UpstreamAddress>
+  /** Attempts after one that may have arrived. */
+  resent: number
+}
+
+export type ExchangeLimits = Pick<AttemptTerms, 'bodyBytes' | 'clientStallMs'>
+
+export class BalancedUpstream {
+  readonly #policy: UpstreamPolicy
+  readonly #balancer: Balancer<UpstreamAddress>
+  readonly #budget: RetryBudget | null
+  readonly #meter: UpstreamMeter
+
+  constructor(policy: UpstreamPolicy, addresses: readonly UpstreamAddress[], meter: UpstreamMeter) {
+    this.#policy = policy
+    this.#balancer = new Balancer(addresses)
+    this.#budget = policy.retry === null ? null : new RetryBudget(policy.retry.budgetPercent)
+    this.#meter = meter
+  }
+
+  /** Forwards to one address after another until there is an answer, as long as that does no harm. See `Forward`. */
+  async forward(
+    grant: Grant,
+    exchange: Exchange,
+    limits: ExchangeLimits,
+  ): Promise<Verdict<Forwarded> | null> {
+    const now = performance.now()
+    this.#budget?.requested(now)
+    const answerMs = grant.match.route.responseTimeoutMs ?? this.#policy.responseTimeoutMs
+    const journey: Journey = {
+      ...{ grant, exchange, limits, isRepeatable: isRepeatable(grant, exchange) },
+      ...{ answerBy: now + answerMs, tried: new Set(), resent: 0 },
+    }
+    let failed: Failed | null = null
+    for (;;) {
+      const address = failed === null ? this.#choose(journey, now) : this.#addressAfter(failed, journey)
+      if (address === null) return failed?.denial ?? this.#nobody()
+      const outcome = await this.#attempt(address, journey, failed !== null)
+      if (outcome === null || !('denial' in outcome)) return outcome
+      failed = outcome
+      journey.tried.add(address)
+    }
+  }
+
+  #choose({ tried, isRepeatable }: Journey, now: number): UpstreamAddress | null {
+    return this.#balancer.choose(now, { tried, isRepeatable })
+  }
+
+  /** Where the request may go after a failure; null: nowhere, it has failed. */
+  #addressAfter({ denial, sent, blame }: Failed, journey: Journey): UpstreamAddress | null {
+    const now = performance.now()
+    if (!blame || now >= journey.answerBy) return null
+    // What was read of a body is gone, whatever the engine says of the rest.
+    if (journey.exchange.request.readableDidRead) return null
+    if (!sent) return this.#choose(journey, now)
+    // An answer that broke the rules is an answer: the next one would be no better.
+    if (denial.code === 'upstream_malformed' || !journey.isRepeatable) return null
+    const { retry } = this.#policy
+    if (this.#budget === null || retry === null || journey.resent >= retry.attempts) return null
+    const address =
+      this.#choose(journey, now) ?? this.#balancer.choose(now, { tried: NONE, isRepeatable: true })
+    if (address === null) return null
+    if (!this.#budget.take(now)) {
+      this.#meter.retried(this.#policy.name, 'over_budget')
+      return null
+    }
+    journey.resent++
+    return address
+  }
+
+  async #attempt(
+    address: UpstreamAddress,
+    { grant, exchange, limits, answerBy }: Journey,
+    isAgain: boolean,
+  ): Promise<Forwarded | Failed | null> {
+    const ticket = address.health.begin(performance.now())
+    let isSettled = false
+    const settle = (outcome: AttemptOutcome, result: RetryResult, detail: string): void => {
+      if (isSettled) return
+      isSettled = true
+      const change = address.health.settle(ticket, outcome, performance.now())
+      this.#tell(address, change, detail)
+      if (isAgain) this.#meter.retried(this.#policy.name, result)
+    }
+    const onAnswer = (): void => settle('answered', 'answered', 'answered')
+    const terms = { ...limits, answerBy: isAgain ? answerBy : Number.POSITIVE_INFINITY, onAnswer }
+    exchange.onAttempt?.(address.url)
+    address.inFlight++
+    try {
+      const outcome = await address.engine.attempt(grant, exchange, terms)
+      if (outcome === null) settle('indifferent', 'abandoned', '')
+      else if (!('denial' in outcome)) onAnswer()
+      else settle(isItsFault(outcome, terms) ? 'failed' : 'indifferent', 'failed', outcome.denial.detail)
+      return outcome
+    } finally {
+      address.inFlight--
+    }
+  }
+
+  /** An address is in or out, by what became of a request or by a check. */
+  #tell({ url }: UpstreamAddress, change: Change, detail: string): void {
+    if (change !== null) this.#meter.healthChanged(this.#policy.name, url, change, detail)
+  }
+
+  #nobody(): Denial {
+    const { name, urls } = this.#policy
+    const detail = urls.length === 1 ? 'the address is ejected' : `all ${urls.length} addresses are ejected`
+    return new Denial('upstream_unavailable', `${name}: ${detail}`, {
+      retryAfterSeconds: RETRY_AFTER_SECONDS,
+    })
+  }
+}
+
+const NONE: ReadonlySet<UpstreamAddress> = new Set()
+
+/** A later attempt has only the time that the first has left over; too little of it is not the fault of the address. */
+function isItsFault({ denial, blame }: Failed, { answerBy }: AttemptTerms): boolean {
+  return blame && !(denial.code === 'upstream_timeout' && performance.now() >= answerBy)
+}
+
+function isRepeatable({ request }: Grant, { upgrade }: Exchange): boolean {
+  return upgrade === null && SAFE_METHODS.has(request.method) && !announcesBody(request.headers)
+}

@@ -1,0 +1,124 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import type { Configuration } from '../../src/config/settings.js'
+import type { Route } from '../../src/policy/policy.js'
+import type { UpstreamPolicy } from '../../src/policy/upstream.js'
+import { permittedTunnels } from '../../src/server/permitted-tunnels.js'
+import {
+  closeUpstreams,
+  type RunningUpstreams,
+  runUpstreams,
+  takeOverUpstreams,
+  upstreamAddresses,
+} from '../../src/server/upstreams.js'
+import { RecordingUpstream } from '../support/recording-upstream.js'
+
+// What a reload leaves of the upstreams that were there.
+
+const POLICY: UpstreamPolicy = {
+  name: 'api',
+  urls: ['http://127.0.0.1:81', 'http://127.0.0.1:82'],
+  ca: null,
+  connectTimeoutMs: 1000,
+  responseTimeoutMs: 1000,
+  connections: 8,
+  authorization: 'forward',
+  clientCert: 'strip',
+  engine: 'builtin',
+  retry: { attempts: 1, budgetPercent: 10 },
+  health: null,
+}
+const HEALTH = { path: '/up', intervalMs: 1000, timeoutMs: 500, healthyAfter: 1, unhealthyAfter: 1 }
+const METER = { retried: () => {}, healthChanged: () => {} }
+const NOTHING: RunningUpstreams = new Map()
+
+function run(changes: Partial<UpstreamPolicy> = {}, before = NOTHING): RunningUpstreams {
+  return runUpstreams(new Map([['api', { ...POLICY, ...changes }]]), 'via', METER, before)
+}
+
+/** Takes the first address out. */
+function eject(running: RunningUpstreams): void {
+  const health = running.get('api')?.addresses[0]?.health
+  for (let i = 0; i < 5; i++) health?.settle(health.begin(0), 'failed', 0)
+}
+
+const states = (running: RunningUpstreams) => upstreamAddresses(running).map(({ isHealthy }) => isHealthy)
+const enginesOf = (running: RunningUpstreams) => running.get('api')?.addresses.map(({ engine }) => engine)
+
+t.test('an upstream that has not changed stays as it is, its budget and all', async t => {
+  const before = run()
+  t.equal(run({}, before).get('api'), before.get('api'))
+})
+
+t.test('an address stays as it is when others come and go, and when retry changes', async t => {
+  const before = run()
+  eject(before)
+  const other = run({ urls: ['http://127.0.0.1:83', 'http://127.0.0.1:81'] }, before)
+  t.strictSame(states(other), [true, false])
+  t.equal(enginesOf(other)?.[1], enginesOf(before)?.[0])
+  t.not(enginesOf(other)?.[0], enginesOf(before)?.[1])
+  t.strictSame(states(run({ retry: null }, before)), [false, true])
+})
+
+t.test('an address whose settings have changed begins anew', async t => {
+  const before = run()
+  eject(before)
+  const after = run({ connections: 9 }, before)
+  t.strictSame(states(after), [true, true])
+  t.not(enginesOf(after)?.[0], enginesOf(before)?.[0])
+})
+
+t.test('other checks know nothing of what the ones before found; connections stay', async t => {
+  const before = run({ health: HEALTH })
+  before.get('api')?.addresses[0]?.health.checked(false, HEALTH, 0)
+  const after = run({}, before)
+  t.strictSame(states(before), [false, true])
+  t.strictSame(states(after), [true, true], 'without checks it could never come back')
+  t.equal(enginesOf(after)?.[0], enginesOf(before)?.[0])
+})
+
+t.test('checks end with the policy that asked for them, and when the process ends', async t => {
+  const upstream = await RecordingUpstream.start()
+  t.teardown(() => upstream.stop())
+  const urls = [upstream.url]
+  const end = [
+    (running: RunningUpstreams) => takeOverUpstreams(run({ urls }, running), running, () => true),
+    (running: RunningUpstreams) => closeUpstreams(running),
+  ]
+  for (const endChecks of end) {
+    const running = run({ urls, health: HEALTH })
+    upstream.requests.length = 0
+    takeOverUpstreams(running, NOTHING, () => true)
+    await upstream.arrived(1)
+    endChecks(running)
+    await upstream.abandoned()
+    const count = upstream.requests.length
+    await delay(1300)
+    t.equal(upstream.requests.length, count)
+  }
+})
+
+t.test('a tunnel is permitted while its route and the rules of its issuers are as they were', async t => {
+  const route = { method: 'GET', template: '/live', token: { issuers: ['main'] } } as unknown as Route
+  const configuration = (routes: readonly object[], algorithms: readonly string[], other = 'x') =>
+    ({
+      routes: { routes },
+      settings: {
+        issuers: new Map([
+          ['main', { rules: { algorithms } }],
+          ['other', { rules: { algorithms: [other] } }],
+        ]),
+      },
+    }) as unknown as Configuration
+  const before = configuration([route], ['ES256'])
+  const copy = structuredClone(route)
+  const rows: readonly (readonly [Configuration, boolean])[] = [
+    [configuration([copy], ['ES256']), true],
+    [configuration([copy], ['ES256'], 'y'), true],
+    [configuration([copy], ['PS256']), false],
+    [configuration([], ['ES256']), false],
+    [configuration([{ ...copy, method: 'POST' }], ['ES256']), false],
+    [configuration([{ ...copy, mtls: true }], ['ES256']), false],
+  ]
+  for (const [now, expected] of rows) t.equal(permittedTunnels(now, before)(route), expected)
+})
