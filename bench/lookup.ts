@@ -43,6 +43,7 @@ function routes(count: number): Route[] {
       maxLifetimeSeconds: null,
     },
     upstream: 'provider',
+    rates: [],
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,

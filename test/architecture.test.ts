@@ -25,6 +25,7 @@ const DOORS: Readonly<Record<string, string>> = {
   'http-proxy': 'upstream/',
   jose: 'sources/',
   'lru-cache': 'sources/',
+  'rate-limiter-flexible': 'sources/',
   yaml: 'config/',
   zod: 'config/',
   pino: 'observe/',

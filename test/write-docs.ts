@@ -23,6 +23,8 @@ const MADE = (source: string) => `<!-- Made by \`npm run docs\` from ${source}. 
 const STEPS: Readonly<Record<Step, string>> = {
   readRequest: 'The bytes are read as one request with one meaning.',
   matchRoute: 'The path and method are looked up in the policy.',
+  countRequest:
+    'The request is counted on the budgets of its route: by address and certificate here, by client and subject once it is granted.',
   readCredentials: 'The access token is taken from the Authorization header.',
   checkCertificate: 'The client certificate of the connection is judged.',
   authenticateToken:

@@ -70,6 +70,7 @@ function routeFor(method: string, base: string, metadata: ResourceMetadata, erro
       upstream: null,
       errors,
       upgrade: null,
+      rates: [],
       responseTimeoutMs: null,
     },
     ...{ profile: 'custom', headers: 'tolerant', metadataPath: null, metadata },

@@ -7,6 +7,7 @@ import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compil
 import { compileDpop } from './compile-dpop.js'
 import { metadataPathFor, metadataRoutes } from './compile-metadata.js'
 import { checkProfile } from './compile-profile.js'
+import { checkRates, ratesOf, warnOfReplacedRates } from './compile-rate.js'
 import type { Draft } from './draft.js'
 import { didYouMean } from './nearest-word.js'
 import { checkOpaqueIssuers } from './opaque-issuers.js'
@@ -45,6 +46,8 @@ export function compileRoutes(draft: Draft): {
     checkMeaninglessSettings(draft, index)
   }
   warnOfReplacedRules(draft)
+  warnOfReplacedRates(draft)
+  if (whole) checkRates(draft, compiled)
   checkIds(draft, compiled)
   const index = buildIndex(draft, compiled)
   return { routes: compiled.map(one => one.route), index: whole ? index : null }
@@ -54,6 +57,8 @@ interface CompiledRoute {
   readonly route: Route
   readonly segments: readonly Segment[]
   readonly path: Path
+  /** Where its rate is written; its own place when it has none. */
+  readonly rateFrom: Path
 }
 
 class RouteDraft {
@@ -117,6 +122,7 @@ class RouteDraft {
       certificates: security.value.mtls ? (this.#settings.get('certificates').value?.allowed ?? null) : null,
       token,
       upstream: upstream.value,
+      rates: ratesOf(draft, this.#settings.get('rate'), token !== null),
       errors: this.#settings.get('errors').value ?? 'fdx',
       upgrade: parts.upgrade ?? null,
       responseTimeoutMs: this.#settings.get('timeout').value ?? null,
@@ -126,7 +132,8 @@ class RouteDraft {
       metadata: null,
     }
     this.#checkPossession(route)
-    return { route, segments: target.segments, path: this.#path }
+    const rateFrom = this.#settings.get('rate').path
+    return { route, segments: target.segments, path: this.#path, rateFrom }
   }
 
   /** RFC 8705 section 6.2: without a chain a certificate proves no more than possession of its key; a token or a pin says whose. */

@@ -35,8 +35,8 @@ export async function compileServer(
 type LimitParts = NonNullable<NonNullable<Draft['parts']['server']>['limits']>
 
 function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | null {
-  const { headerBytes, bodyBytes, connections, proofs, headersTimeout, requestTimeout, idleTimeout } =
-    parts ?? {}
+  const { headerBytes, bodyBytes, connections, proofs, failures } = parts ?? {}
+  const { headersTimeout, requestTimeout, idleTimeout } = parts ?? {}
   // Node refuses to start a server like that.
   if (headersTimeout !== undefined && requestTimeout !== undefined && headersTimeout > requestTimeout)
     draft.problemAtKey(
@@ -46,9 +46,11 @@ function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | nu
     )
   if (headerBytes === undefined || bodyBytes === undefined) return null
   if (connections === undefined || proofs === undefined) return null
+  if (failures?.requests === undefined || failures.per === undefined) return null
   if (headersTimeout === undefined || requestTimeout === undefined || idleTimeout === undefined) return null
   return {
     ...{ headerBytes, bodyBytes, connections, proofs },
+    failures: { requests: failures.requests, perSeconds: failures.per / 1000 },
     ...{ headersTimeoutMs: headersTimeout, requestTimeoutMs: requestTimeout, idleTimeoutMs: idleTimeout },
   }
 }

@@ -5,6 +5,7 @@ import { certificates } from './schema-certificates.js'
 import { claims } from './schema-claims.js'
 import { dpop } from './schema-dpop.js'
 import { FLOWS } from './schema-flow.js'
+import { rate } from './schema-rate.js'
 import { acrValue, duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
 /** What a route asks of its caller. */
@@ -114,6 +115,7 @@ export const routeSettings = {
     .describe('Longest time since the user authenticated, by auth_time of the token (RFC 9470 step-up).'),
   certificates: certificates.optional(),
   dpop: dpop.optional(),
+  rate: rate.optional(),
   profile: z
     .enum(PROFILE_NAMES)
     .optional()

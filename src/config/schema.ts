@@ -60,6 +60,15 @@ const limits = z
       .describe(
         'Most used DPoP proofs that are remembered; when it is full, new ones get 503 until old ones expire.',
       ),
+    failures: z
+      .strictObject({
+        requests: count(1, 1_000_000).prefault(100).describe('Failed authentications that cost nothing.'),
+        per: duration('1s', '1d').prefault('1m').describe('Time that begins with the first of them.'),
+      })
+      .prefault({})
+      .describe(
+        'Failed authentications (401) of one trusted certificate, or else of one address (IPv6 by /64). Beyond them no token or proof is verified any more on a connection that has failed: 429, and the connection ends.',
+      ),
     headersTimeout: duration('1s', '1h').prefault('10s').describe('Time for a client to send its headers.'),
     requestTimeout: duration('1s', '1d')
       .prefault('60s')

@@ -98,6 +98,8 @@ export interface Limits {
   readonly connections: number
   /** Used DPoP proofs that are remembered. */
   readonly proofs: number
+  /** Failed authentications, for each trusted certificate or address. */
+  readonly failures: { readonly requests: number; readonly perSeconds: number }
   readonly headersTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly idleTimeoutMs: number

@@ -3,45 +3,7 @@
  * What the client reads comes from here only; the operator's detail travels in `Denial.detail` and ends in the log.
  * Status and order: REQUIREMENTS section 2. `fdx` is the FDX 6 error code, which is not the HTTP status.
  */
-
-/**
- * The `error` of the challenge (RFC 6750 section 3.1, RFC 9449 section 7.1), or that a bare challenge (no `error`) or none at all
- * is due. Whether the scheme is Bearer or DPoP follows from what the client tried.
- */
-export type Challenge =
-  | 'none'
-  | 'bare'
-  | 'invalid_request'
-  | 'invalid_token'
-  | 'insufficient_scope'
-  /** RFC 9470 section 3. */
-  | 'insufficient_user_authentication'
-  | 'invalid_dpop_proof'
-  | 'use_dpop_nonce'
-
-/** The part of a request's life that may refuse with the code. */
-export type Step =
-  | 'readRequest'
-  | 'matchRoute'
-  | 'readCredentials'
-  | 'checkCertificate'
-  | 'authenticateToken'
-  | 'verifyProof'
-  | 'authorise'
-  | 'spendProof'
-  | 'forward'
-
-/** One entry of the catalogue. */
-export interface DenialSpec {
-  readonly status: number
-  readonly challenge: Challenge
-  readonly fdx: string
-  readonly step: Step
-  /** The words for the client; printable ASCII without `"` and `\` (RFC 6750 section 3). */
-  readonly message: string
-  /** What the operator should look at; becomes a line of docs/denials.md. */
-  readonly hint: string
-}
+import type { DenialSpec } from './denial-spec.js'
 
 export const DENIALS = {
   request_malformed: {
@@ -107,6 +69,14 @@ export const DENIALS = {
     step: 'matchRoute',
     message: 'The method is not allowed at this path',
     hint: 'The policy has this path with other methods, named in Allow.',
+  },
+  rate_limited: {
+    status: 429,
+    challenge: 'none',
+    fdx: '1207',
+    step: 'countRequest',
+    message: 'Too many requests',
+    hint: 'More requests than rate of the route, or more failed authentications than server.limits.failures; the log says which. Retry-After says for how long.',
   },
   credentials_missing: {
     status: 401,

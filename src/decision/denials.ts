@@ -1,6 +1,8 @@
-import { DENIALS, type DenialCode, type DenialSpec } from './catalogue.js'
+import { DENIALS, type DenialCode } from './catalogue.js'
+import type { DenialSpec } from './denial-spec.js'
 
-export { type Challenge, DENIALS, type DenialCode, type Step } from './catalogue.js'
+export { DENIALS, type DenialCode } from './catalogue.js'
+export type { Challenge, Step } from './denial-spec.js'
 
 /** Values for the headers of one answer that the catalogue cannot know. */
 export interface DenialParameters {
@@ -16,6 +18,8 @@ export interface DenialParameters {
   readonly retryAfterSeconds?: number
   /** The client reads the answer of this code instead, to the byte: it must not learn that there was anything to refuse. */
   readonly answeredAs?: 'route_unknown'
+  /** The client has to connect again: nothing that comes on this connection will be answered otherwise. */
+  readonly endsConnection?: boolean
 }
 
 /** A refusal. A value that is returned, not an Error: nothing is exceptional about refusing. */

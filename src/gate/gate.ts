@@ -9,7 +9,10 @@ import type { CertificateFacts } from '../request/certificate-facts.js'
 import type { Credentials } from '../request/credentials.js'
 import type { Served } from '../request/request-facts.js'
 import type { Dpop } from '../sources/dpop.js'
+import type { Admit } from '../sources/token-source.js'
 import type { Exchange, Forward } from '../upstream/forwarding.js'
+import type { Failures } from './failures.js'
+import type { CountRequest } from './rates.js'
 
 /** The compiled policy with its sources: one immutable value, swapped whole at reload. */
 export interface Gate {
@@ -17,18 +20,28 @@ export interface Gate {
   readonly served: Served
   readonly routes: RouteIndex
   readonly trust: ClientTrust
-  /** The certificate that the client showed: on this connection, or to a trusted terminator that passes it on. */
-  readonly clientCertificate: (arrival: Arrival, now: number) => Verdict<CertificateFacts | null>
+  /** Who the client is: the peer of the connection, or whoever a trusted terminator speaks for. */
+  readonly clientOf: (arrival: Arrival, now: number) => Verdict<Client>
+  readonly countRequest: CountRequest
   /** Token to facts, from one of the named issuers. */
   readonly authenticate: (
     credentials: Credentials,
     issuers: readonly string[],
     now: number,
+    admit: Admit,
   ) => Verdict<TokenFacts> | Promise<Verdict<TokenFacts>>
   readonly dpop: Dpop
   readonly forward: Forward
   /** Format of refusals before a route is known. */
   readonly errors: ErrorFormat
+}
+
+/** The client's side of a connection. */
+export interface Client {
+  /** The certificate that it showed, here or to the terminator; not judged yet. */
+  readonly certificate: CertificateFacts | null
+  /** The peer of the connection is a trusted terminator. */
+  readonly isBehindTerminator: boolean
 }
 
 /** What the process offers to every request; it outlives gates. */
@@ -40,6 +53,7 @@ export interface House {
   /** Seconds on a clock that never goes back. */
   readonly stopwatch: () => number
   readonly isDraining: () => boolean
+  readonly failures: Failures
 }
 
 /** A request as the listener hands it over, with the certificate of its connection, whoever is at the other end. */

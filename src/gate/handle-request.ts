@@ -1,17 +1,19 @@
 import { authorise, type Grant } from '../checks/authorise.js'
+import { type Caller, thumbprintToCountBy } from '../checks/caller.js'
 import { judgeCertificate } from '../checks/certificate.js'
 import { certificateSuffices } from '../checks/client-certificate.js'
 import { Denial, type Verdict } from '../decision/denials.js'
 import { faultFields } from '../observe/logger.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
+import { clientNetwork } from '../request/client-network.js'
 import { attemptedSchemes, readCredentials } from '../request/credentials.js'
 import { readRequest } from '../request/request-facts.js'
 import { strictHeaderProblem } from '../request/strict-headers.js'
 import type { Exchange, Forwarded } from '../upstream/forwarding.js'
 import { answerMetadata } from './answer-metadata.js'
 import type { Offer } from './challenge.js'
-import type { Arrival, Gate, House } from './gate.js'
+import type { Arrival, Client, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
 import { type Trace, tell } from './tell.js'
 
@@ -19,14 +21,23 @@ import { type Trace, tell } from './tell.js'
  * The life of a request. START READING HERE.
  * Each step returns what it proved or a Denial; the next takes the proof as its argument.
  */
-async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): Promise<Verdict<Grant>> {
+async function decide(
+  gate: Gate,
+  house: House,
+  arrival: Arrival,
+  trace: Trace,
+  now: number,
+): Promise<Verdict<Grant>> {
   const request = readRequest(headOf(arrival), gate.served)
   if (request instanceof Denial) return request
   trace.request = request
 
-  const presented = gate.clientCertificate(arrival, now)
-  if (presented instanceof Denial) return presented
-  trace.certificate = presented
+  const client = gate.clientOf(arrival, now)
+  if (client instanceof Denial) return client
+  trace.certificate = client.certificate
+  const certificate = checkCertificate(client.certificate, gate, now)
+  const caller = callerOf(arrival, client, certificate, gate)
+  trace.caller = caller
 
   const match = gate.routes.match(request.method, request.path)
   if (match instanceof Denial) return match
@@ -37,29 +48,33 @@ async function decide(gate: Gate, arrival: Arrival, trace: Trace, now: number): 
   const headerProblem = route.headers === 'strict' ? strictHeaderProblem(request.headers) : null
   if (headerProblem !== null) return new Denial('request_malformed', headerProblem)
 
+  const crowd = await gate.countRequest(route.rates, caller, null)
+  if (crowd !== null) return crowd
+
   const credentials = route.token === null ? null : readCredentials(request.headers, request.query)
   if (credentials instanceof Denial) return credentials
 
-  const certificate = checkCertificate(presented, gate, now)
   const insufficient = certificateSuffices(route, certificate)
   if (insufficient !== null) return insufficient
 
+  const admit = () => house.failures.admit(caller, arrival.request.socket)
   const token =
     credentials === null || route.token === null
       ? null
-      : await gate.authenticate(credentials, route.token.issuers, now)
+      : await gate.authenticate(credentials, route.token.issuers, now, admit)
   if (token instanceof Denial) return token
   trace.token = token
 
   const proof =
     credentials === null || route.token === null
       ? null
-      : await gate.dpop.verify(request.headers, credentials, route.token.dpop)
+      : await gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
   if (proof instanceof Denial) return proof
 
   const grant = authorise({ request, match, certificate, token, proof, now })
-  if (grant instanceof Denial || grant.proof === null || route.token === null) return grant
-  return (await gate.dpop.spend(grant.proof, route.token.dpop)) ?? grant
+  if (grant instanceof Denial || route.token === null) return grant
+  const spent = grant.proof === null ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
+  return spent ?? (await gate.countRequest(route.rates, caller, token)) ?? grant
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */
@@ -68,14 +83,17 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   house.metrics.requestStarted()
   const { interactionId } = arrival
   const trace: Trace = {
-    ...{ request: null, match: null, token: null, certificate: arrival.certificate },
+    ...{ request: null, match: null, token: null, caller: null, certificate: arrival.certificate },
     ...{ attempts: 0, address: null },
   }
   let decided = started
   let result: Verdict<Forwarded> | null
   try {
-    const grant = refuseWhileDraining(house, arrival) ?? (await decide(gate, arrival, trace, house.now()))
+    const grant =
+      refuseWhileDraining(house, arrival) ?? (await decide(gate, house, arrival, trace, house.now()))
     decided = house.stopwatch()
+    if (grant instanceof Denial && trace.caller !== null)
+      house.failures.note(grant, trace.caller, arrival.request.socket)
     result =
       grant instanceof Denial
         ? grant
@@ -104,6 +122,16 @@ function refuseWhileDraining(house: House, { response, upgrade }: Arrival): Deni
   if (!house.isDraining()) return null
   response.shouldKeepAlive = false
   return upgrade === null ? null : new Denial('draining', 'an upgrade during shutdown')
+}
+
+function callerOf(
+  { clientAddress }: Arrival,
+  { isBehindTerminator }: Client,
+  certificate: Verdict<CertificateFacts> | null,
+  { trust }: Gate,
+): Caller {
+  const thumbprint = thumbprintToCountBy(certificate, trust)
+  return { network: clientNetwork(clientAddress), thumbprint, isBehindTerminator }
 }
 
 /** A certificate that does not count is a reason, not an absence: a token bound to it must be refused with that reason. */

@@ -74,7 +74,6 @@ export function answerTo(
   offer: Offer | null,
 ): Answer {
   const spec = answerOf(denial)
-  const { allow, retryAfterSeconds } = denial.parameters
   const body =
     format === 'fdx'
       ? JSON.stringify({ code: spec.fdx, message: spec.message })
@@ -88,11 +87,17 @@ export function answerTo(
       ['X-Content-Type-Options', 'nosniff'],
       ['x-fapi-interaction-id', interactionId],
       ...challengesFor(denial, offer),
-      ...(allow === undefined ? [] : [['Allow', allow] as const]),
-      ...(retryAfterSeconds === undefined ? [] : [['Retry-After', String(retryAfterSeconds)] as const]),
+      ...parameterFields(denial),
     ],
     body,
   }
+}
+
+function parameterFields({ parameters: { allow, retryAfterSeconds } }: Denial): Answer['headers'] {
+  return [
+    ...(allow === undefined ? [] : [['Allow', allow] as const]),
+    ...(retryAfterSeconds === undefined ? [] : [['Retry-After', String(retryAfterSeconds)] as const]),
+  ]
 }
 
 /**
@@ -102,6 +107,7 @@ export function answerTo(
 function canReuseConnection(response: ServerResponse, denial: Denial): boolean {
   const request = response.req
   if (DENIALS[denial.code].step === 'readRequest' || denial.code === 'body_too_large') return false
+  if (denial.parameters.endsConnection === true) return false
   if (request.headers.upgrade !== undefined || request.headers.expect !== undefined) return false
   if (request.complete) return true
   return (

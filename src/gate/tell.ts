@@ -1,3 +1,4 @@
+import type { Caller } from '../checks/caller.js'
 import type { TokenFacts } from '../checks/token-facts.js'
 import { answerOf, Denial, type Verdict } from '../decision/denials.js'
 import type { Outcome } from '../observe/metrics.js'
@@ -15,6 +16,8 @@ export interface Trace {
   token: TokenFacts | null
   /** Of the connection, until it is known to be that of a terminator. */
   certificate: CertificateFacts | null
+  /** null until somebody is known to count it by. */
+  caller: Caller | null
   /** How often the request was sent to the upstream, or an attempt made to. */
   attempts: number
   /** Origin of the last attempt. */

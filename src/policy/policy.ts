@@ -1,6 +1,7 @@
 import type { CertificatePattern } from './certificate-patterns.js'
 import type { ClaimRule } from './claim-rules.js'
 import type { ProfileName } from './profiles.js'
+import type { RateRule } from './rate.js'
 import type { ResourceMetadata } from './resource-metadata.js'
 
 /** A policy as the request path uses it: already valid, readonly, without a trace of the file it came from. */
@@ -72,6 +73,8 @@ export interface Route {
   readonly token: TokenRule | null
   /** Where allowed requests go; null: they are answered here, with `metadata`. */
   readonly upstream: string | null
+  /** All must have room; empty: the route may be called as often as one likes. */
+  readonly rates: readonly RateRule[]
   readonly errors: ErrorFormat
   readonly upgrade: 'websocket' | null
   /** Milliseconds until the first byte of the answer; null: as the upstream says. */

@@ -1,16 +1,19 @@
 import { randomBytes } from 'node:crypto'
 import type { Configuration } from '../config/settings.js'
 import type { Gate, House } from '../gate/gate.js'
+import { createRequestCounter } from '../gate/rates.js'
 import { createAuthenticator } from '../sources/authenticate-token.js'
+import { openMemoryBudget } from '../sources/budget.js'
 import { createDpop } from '../sources/dpop.js'
 import { createMemoryReplayStore } from '../sources/replay-store.js'
 import type { SourceMeter } from '../sources/token-source.js'
 import type { UpstreamMeter } from '../upstream/balanced-upstream.js'
 import { type TrustBundle, trustBundle } from './client-trust.js'
 import { permittedTunnels } from './permitted-tunnels.js'
+import { closeReplacedBudgets, type RateBudgets, rateBudgets } from './rate-budgets.js'
 import { type TlsContexts, tlsContexts } from './tls-options.js'
 import { closeReplacedSources, type SourcesByIssuer, startNewSources, tokenSources } from './token-sources.js'
-import { clientCertificates } from './trusted-terminators.js'
+import { clientsOf } from './trusted-terminators.js'
 import { forwardTo, type RunningUpstreams, runUpstreams, takeOverUpstreams } from './upstreams.js'
 
 /** Everything that one configuration became. One immutable value: a reload builds another and swaps the reference. */
@@ -21,6 +24,7 @@ export interface Running {
   readonly tls: TlsContexts
   readonly sources: SourcesByIssuer
   readonly upstreams: RunningUpstreams
+  readonly budgets: RateBudgets
 }
 
 /**
@@ -45,13 +49,19 @@ export function compose(
     upstreamMeterOf(house),
     before?.upstreams ?? new Map(),
   )
+  const budgets = rateBudgets(
+    routes.routes.flatMap(({ rates }) => rates),
+    before?.budgets ?? new Map(),
+    openMemoryBudget,
+  )
   const gate: Gate = {
     policyHash: hash,
     served: { hosts: new Set(settings.server.publicOrigins.map(origin => new URL(origin).host)), via },
     routes,
     trust: bundle.trust,
-    clientCertificate: clientCertificates(settings.terminators, settings.server.tls.clients, bundle.trust),
+    clientOf: clientsOf(settings.terminators, settings.server.tls.clients, bundle.trust),
     authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
+    countRequest: createRequestCounter(budgets),
     // Not made anew: used proofs stay used, and nonces that are on their way stay good.
     dpop:
       before?.gate.dpop ??
@@ -59,7 +69,7 @@ export function compose(
     forward: forwardTo(upstreams, settings.server.limits),
     errors: settings.errors,
   }
-  return { configuration, gate, bundle, tls, sources, upstreams }
+  return { configuration, gate, bundle, tls, sources, upstreams, budgets }
 }
 
 /** Starts what is new and ends what is replaced; called once the new value is in use. */
@@ -70,7 +80,9 @@ export function takeOver(running: Running, before: Running | null): void {
     before?.upstreams ?? new Map(),
     permittedTunnels(running.configuration, (before ?? running).configuration),
   )
-  if (before !== null) closeReplacedSources(running.sources, before.sources)
+  if (before === null) return
+  closeReplacedSources(running.sources, before.sources)
+  closeReplacedBudgets(running.budgets, before.budgets)
 }
 
 function meterOf({ metrics, log, now }: House): SourceMeter {

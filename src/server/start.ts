@@ -1,10 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { loadConfiguration } from '../config/load.js'
 import { formatProblem, type Problem } from '../config/problem.js'
-import type { Address, Configuration, IssuerSettings } from '../config/settings.js'
+import type { Address, Configuration, IssuerSettings, Limits } from '../config/settings.js'
+import { createFailures, type Failures } from '../gate/failures.js'
 import type { House } from '../gate/gate.js'
 import { type Logger, openLog } from '../observe/logger.js'
 import { Metrics } from '../observe/metrics.js'
+import { openMemoryBudget } from '../sources/budget.js'
 import { type Condition, createAdminServer } from './admin.js'
 import { compose, type Running, takeOver } from './compose.js'
 import { createListener } from './listener.js'
@@ -41,12 +43,14 @@ export async function startServer(
   const log = openLog(settings.log.level)
   const metrics = new Metrics(version)
   let draining = false
+  const stopwatch = () => performance.now() / 1000
   const house: House = {
     log,
     metrics,
     now: () => Date.now() / 1000,
-    stopwatch: () => performance.now() / 1000,
+    stopwatch,
     isDraining: () => draining,
+    failures: failuresOf(settings.server.limits, stopwatch),
   }
   const via = `postern-${randomBytes(4).toString('hex')}`
 
@@ -102,6 +106,10 @@ export async function startServer(
       log.flush()
     },
   }
+}
+
+function failuresOf({ failures: { requests, perSeconds } }: Limits, stopwatch: () => number): Failures {
+  return createFailures(openMemoryBudget('failures', { count: requests, perSeconds }), perSeconds, stopwatch)
 }
 
 /** Files are looked at before they are read for use, so that no change falls between; new ones are read twice. */

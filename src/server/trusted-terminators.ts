@@ -17,12 +17,12 @@ const REMEMBERED = 1000
  * trusted terminator its header alone counts: without one the client had no certificate, and the terminator's own is never
  * taken for the client's. From all other peers the header counts for nothing, and is removed before forwarding.
  */
-export function clientCertificates(
+export function clientsOf(
   terminators: readonly TerminatorSettings[],
   settings: ClientTrustSettings,
   trust: ClientTrust,
-): Gate['clientCertificate'] {
-  if (terminators.length === 0) return ({ certificate }) => certificate
+): Gate['clientOf'] {
+  if (terminators.length === 0) return ({ certificate }) => ({ certificate, isBehindTerminator: false })
   const known = terminators.map(terminator => ({
     header: terminator.header,
     isPeer: peerTest(terminator, trust),
@@ -30,9 +30,11 @@ export function clientCertificates(
   const read = remembered(forwardedFacts(settings, trust))
   return ({ clientAddress, certificate, request }, now) => {
     const terminator = known.find(({ isPeer }) => isPeer(clientAddress, certificate, now))
-    if (terminator === undefined) return certificate
+    if (terminator === undefined) return { certificate, isBehindTerminator: false }
     const value = forwardedValue(request.rawHeaders, terminator.header)
-    return value === null || value instanceof Denial ? value : read(value, terminator.header)
+    if (value instanceof Denial) return value
+    const forwarded = value === null ? null : read(value, terminator.header)
+    return forwarded instanceof Denial ? forwarded : { certificate: forwarded, isBehindTerminator: true }
   }
 }
 

@@ -3,16 +3,17 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import { excerpt } from '../policy/excerpt.js'
 import type { Credentials } from '../request/credentials.js'
 import { readCompactJws, unverifiedIssuer } from './compact-jws.js'
-import type { TokenSource } from './token-source.js'
+import type { Admit, TokenSource } from './token-source.js'
 
 /**
  * Asks the issuer of a token what it says. `issuerNames` are those that the route accepts, by their names in the policy;
- * `now` is seconds since the epoch.
+ * `now` is seconds since the epoch; `admit` is asked before anything is done for a token that is not known yet.
  */
 export type Authenticator = (
   credentials: Credentials,
   issuerNames: readonly string[],
   now: number,
+  admit: Admit,
 ) => Verdict<TokenFacts> | Promise<Verdict<TokenFacts>>
 
 /**
@@ -28,14 +29,14 @@ export function createAuthenticator(sources: ReadonlyMap<string, TokenSource>): 
     if (source === undefined) throw new Error(`no source for issuer ${name}`)
     return source
   }
-  return (credentials, issuerNames, now) => {
+  return (credentials, issuerNames, now, admit) => {
     const [only, ...others] = issuerNames
-    if (only !== undefined && others.length === 0) return sourceOf(only).authenticate(credentials, now)
+    if (only !== undefined && others.length === 0) return sourceOf(only).authenticate(credentials, now, admit)
     const candidates = issuerNames.map(sourceOf)
     const iss = unverifiedIssuer(credentials.token)
     const source =
       candidates.find(({ issuer }) => issuer === iss) ?? candidates.find(({ takesOpaque }) => takesOpaque)
-    return source?.authenticate(credentials, now) ?? withoutIssuer(credentials.token, iss)
+    return source?.authenticate(credentials, now, admit) ?? withoutIssuer(credentials.token, iss)
   }
 }
 

@@ -9,6 +9,7 @@ import { JsonProblem } from '../policy/strict-json.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
 import { readJwsParts } from './compact-jws.js'
 import type { Nonces } from './dpop-nonce.js'
+import type { Admit } from './token-source.js'
 import { signatureProblem } from './verify-signature.js'
 
 /** Longer proofs are refused unread. One with an RSA key of 8192 bits has some 3 KiB. */
@@ -25,6 +26,7 @@ export async function verifyProof(
   token: string,
   rule: DpopRule,
   nonces: Nonces,
+  admit: Admit,
 ): Promise<Verdict<ProofFacts>> {
   const values = valuesOf(headers, 'dpop')
   const proof = values[0]
@@ -37,6 +39,8 @@ export async function verifyProof(
   const { header, claims } = parts
   // To the letter: RFC 9449 section 4.2 names one value, and a laxer reader could take an ID token for a proof.
   if (header.typ !== 'dpop+jwt') return invalid('typ is not dpop+jwt')
+  const unwelcome = await admit()
+  if (unwelcome !== null) return unwelcome
   const key = keyOf(header, rule)
   if (typeof key === 'string') return invalid(key)
   const { alg } = header as { alg: string }

@@ -9,6 +9,7 @@ import type { RawHeaders } from '../request/headers.js'
 import { createNonces } from './dpop-nonce.js'
 import { verifyProof } from './dpop-proof.js'
 import type { ReplayStore } from './replay-store.js'
+import type { Admit } from './token-source.js'
 
 /** DPoP at the resource server (RFC 9449 section 7). Outlives gates: a reload forgets no used proof and no nonce. */
 export interface Dpop {
@@ -17,6 +18,7 @@ export interface Dpop {
     headers: RawHeaders,
     credentials: Credentials,
     rule: DpopRule,
+    admit: Admit,
   ) => Promise<Verdict<ProofFacts>> | null
   /**
    * Uses the proof up: null the first time. Asked last, so that a proof is not lost to a request that is refused for another
@@ -33,8 +35,8 @@ export interface Dpop {
 export function createDpop(replays: ReplayStore, secret: Buffer): Dpop {
   const nonces = createNonces(secret)
   return {
-    verify: (headers, { scheme, token }, rule) =>
-      scheme === 'dpop' ? verifyProof(headers, token, rule, nonces) : null,
+    verify: (headers, { scheme, token }, rule, admit) =>
+      scheme === 'dpop' ? verifyProof(headers, token, rule, nonces, admit) : null,
     async spend(proof, rule) {
       const first = await replays.takeOnce(replayKey(proof), secondsToRemember(rule))
       if (first instanceof Denial) return first

@@ -16,7 +16,7 @@ import {
 } from './introspection-client.js'
 import type { KeySource } from './keys.js'
 import { isOtherKind } from './token-kind.js'
-import type { SourceMeter, TokenSource } from './token-source.js'
+import type { Admit, SourceMeter, TokenSource } from './token-source.js'
 
 export interface IntrospectionSourceOptions {
   readonly settings: IntrospectionSettings
@@ -68,15 +68,25 @@ export function createIntrospectionSource(options: IntrospectionSourceOptions): 
     return asking
   }
 
+  /** Whoever is not admitted does not share a call either: the refusal is his alone. */
+  async function askIfAdmitted(
+    token: string,
+    name: string,
+    now: number,
+    admit: Admit,
+  ): Promise<Verdict<TokenFacts>> {
+    return (await admit()) ?? askOnce(token, name, now)
+  }
+
   return {
     issuer: rules.issuer,
     takesOpaque: true,
-    authenticate({ token }, now) {
+    authenticate({ token }, now, admit) {
       const name = cache.keyOf(token)
       const known = cache.get(name)
       meter.tokenCache(known === undefined ? 'miss' : 'hit')
       if (known !== undefined) return keys?.unavailable() ?? known // as in jwt.ts
-      return jwtOfOtherKind(token) ?? askOnce(token, name, now)
+      return jwtOfOtherKind(token) ?? askIfAdmitted(token, name, now, admit)
     },
     isReady: () => keys?.isReady() ?? true,
     close() {

@@ -48,9 +48,9 @@ export function createMixedSource(jwts: TokenSource, introspection: TokenSource)
   return {
     issuer: jwts.issuer,
     takesOpaque: true,
-    authenticate(credentials, now) {
+    authenticate(credentials, now, admit) {
       const isJwt = unverifiedIssuer(credentials.token) === jwts.issuer
-      return (isJwt ? jwts : introspection).authenticate(credentials, now)
+      return (isJwt ? jwts : introspection).authenticate(credentials, now, admit)
     },
     isReady: () => jwts.isReady() && introspection.isReady(),
     close() {

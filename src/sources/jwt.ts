@@ -8,7 +8,7 @@ import { deepFreeze } from './deep-freeze.js'
 import type { KeySource } from './keys.js'
 import { createTokenCache } from './token-cache.js'
 import { tokenKindProblem } from './token-kind.js'
-import type { SourceMeter, TokenSource } from './token-source.js'
+import type { Admit, SourceMeter, TokenSource } from './token-source.js'
 import { KnownKeys } from './verify-signature.js'
 
 export interface JwtSourceOptions {
@@ -36,7 +36,14 @@ export function createJwtSource(options: JwtSourceOptions): TokenSource {
     cache.clear()
   })
 
-  async function verify(token: string, name: string, now: number): Promise<Verdict<TokenFacts>> {
+  async function verify(
+    token: string,
+    name: string,
+    now: number,
+    admit: Admit,
+  ): Promise<Verdict<TokenFacts>> {
+    const unwelcome = await admit()
+    if (unwelcome !== null) return unwelcome
     const jws = readCompactJws(token)
     if (jws instanceof Denial) return jws
     const problem = problemBeforeKeys(jws, rules)
@@ -55,11 +62,11 @@ export function createJwtSource(options: JwtSourceOptions): TokenSource {
   return {
     issuer: rules.issuer,
     takesOpaque: false,
-    authenticate({ token }, now) {
+    authenticate({ token }, now, admit) {
       const name = cache.keyOf(token)
       const known = cache.get(name, now)
       meter.tokenCache(known === undefined ? 'miss' : 'hit')
-      if (known === undefined) return verify(token, name, now)
+      if (known === undefined) return verify(token, name, now, admit)
       return keys.unavailable() ?? known // keys too old to verify with are too old to have verified with
     },
     isReady: keys.isReady,

@@ -10,17 +10,17 @@ import type { TokenSource } from './token-source.js'
 export function createRevocationSource(jwts: TokenSource, introspection: TokenSource): TokenSource {
   return {
     ...jwts,
-    authenticate(credentials, now) {
+    authenticate(credentials, now, admit) {
       const decide = (facts: Verdict<TokenFacts>) => {
         if (facts instanceof Denial) return facts
         const past = expired(facts, now)
         if (past !== null) return past
-        const present = introspection.authenticate(credentials, now)
+        const present = introspection.authenticate(credentials, now, admit)
         return present instanceof Promise
           ? present.then(found => unlessRevoked(facts, found))
           : unlessRevoked(facts, present)
       }
-      const facts = jwts.authenticate(credentials, now)
+      const facts = jwts.authenticate(credentials, now, admit)
       return facts instanceof Promise ? facts.then(decide) : decide(facts)
     },
     close() {

@@ -1,6 +1,14 @@
 import type { TokenFacts } from '../checks/token-facts.js'
-import type { Verdict } from '../decision/denials.js'
+import type { Denial, Verdict } from '../decision/denials.js'
 import type { Credentials } from '../request/credentials.js'
+
+/**
+ * Asked before work that costs: a signature to verify, an issuer to ask. Resolves with the reason why it is not to be done, or null.
+ */
+export type Admit = () => Promise<Denial | null>
+
+/** For those whom nobody counts, such as `explain`. */
+export const admitAlways: Admit = () => Promise.resolve(null)
 
 /**
  * Establishes what a token says, from one issuer. Returns facts that were verified (signature, algorithm, type, issuer)
@@ -13,6 +21,7 @@ export interface TokenSource {
   readonly authenticate: (
     credentials: Credentials,
     now: number,
+    admit: Admit,
   ) => Verdict<TokenFacts> | Promise<Verdict<TokenFacts>>
   /** Tokens that are no JWTs are sent here when a route has several issuers; at most one of those may say so. */
   readonly takesOpaque: boolean

@@ -101,6 +101,7 @@ function verdictOf(circumstances: Circumstances): Denial | null {
     headers: 'tolerant',
     metadataPath: null,
     metadata: null,
+    rates: [],
     token,
     upstream: 'provider',
     errors: 'fdx',

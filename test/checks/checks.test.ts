@@ -105,6 +105,7 @@ function judge({
     certificates: null,
     token: { ...RULE, ...rule },
     upstream: 'provider',
+    rates: [],
     errors: 'fdx',
     upgrade: null,
     responseTimeoutMs: null,

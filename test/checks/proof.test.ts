@@ -46,6 +46,7 @@ const ROUTE: Route = {
   headers: 'tolerant',
   metadataPath: null,
   metadata: null,
+  rates: [],
   token: null,
   upstream: 'provider',
   errors: 'fdx',

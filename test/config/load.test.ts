@@ -154,6 +154,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     bodyBytes: 10 * 1024 * 1024,
     connections: 10_000,
     proofs: 1_000_000,
+    failures: { requests: 100, perSeconds: 60 },
     headersTimeoutMs: 10_000,
     requestTimeoutMs: 60_000,
     idleTimeoutMs: 75_000,
@@ -228,6 +229,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     headers: 'tolerant',
     metadataPath: null,
     metadata: null,
+    rates: [],
   })
   t.strictSame(routes.routes[1]?.token?.flows, ['authorization_code', 'client_credentials'])
   t.throws(() => Object.assign(settings.server.limits, { bodyBytes: 0 }), TypeError)
@@ -245,7 +247,7 @@ server:
     profile: compatible
     certificates: [{ cert: server.pem, key: server.key }, { cert: rsa.pem, key: rsa.key }]
     clients: { trust: pki, ca: [ca.pem], crl: [ca.crl], onExpiredCrl: allow }
-  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, proofs: 9, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
+  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, proofs: 9, failures: { requests: 8, per: 2m }, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
 admin: { listen: localhost:0 }
 log: { level: debug }
 issuers:
@@ -295,6 +297,7 @@ apis:
     bodyBytes: 500,
     connections: 7,
     proofs: 9,
+    failures: { requests: 8, perSeconds: 120 },
     headersTimeoutMs: 5000,
     requestTimeoutMs: 120_000,
     idleTimeoutMs: 60_000,
@@ -561,10 +564,10 @@ t.test('what belongs to later versions is refused by name', async t => {
     ['  listen:', '  workers: auto\n  listen:', '3:12 "workers: auto"'],
     ['  listen:', '  workers: 4\n  listen:', '3:12 "workers: 4"'],
     ['publicUrl: https:', 'publicUrl: http:', '4:14 "publicUrl: http://localhost:8443"'],
-    ['issuer: main }', 'issuer: main, rate: {} }', '18:47 "rate"'],
+    ['issuer: main }', 'issuer: main, fields: {} }', '18:47 "fields"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
   ]
-  for (const key of ['mode', 'until', 'paths', 'rate', 'fields', 'revokes'])
+  for (const key of ['mode', 'until', 'paths', 'fields', 'revokes'])
     await refused(
       t,
       [`25:17 "${key}" is not enforced by this version`],

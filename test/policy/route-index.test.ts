@@ -21,6 +21,7 @@ function route(method: string, template: string): Route {
     headers: 'tolerant',
     metadataPath: null,
     metadata: null,
+    rates: [],
   }
 }
 

@@ -40,6 +40,7 @@ const ROW = {
   largeBody: [413, '401', null],
   noRoute: [404, '1107', null],
   noMethod: [405, '1206', null],
+  tooMany: [429, '1207', null],
   noCredentials: [401, '603', BARE],
   badCredentials: [400, '401', 'invalid_request'],
   unauthenticated: [401, '603', 'invalid_token'],
@@ -160,6 +161,7 @@ const postern = await startPostern(
     flow: authorization_code
     routes:
       GET /{id}: { scopes: none }
+      GET /{id}/once: { scopes: none, rate: { requests: 1, per: 1h, by: address } }
       GET /{id}/fresh: { scopes: none, dpop: { nonce: required } }
   - name: Broken
     base: /broken
@@ -458,6 +460,15 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
     row: ROW.storeFull,
     act: proves('/keys/1'),
     detail: '1 used proofs are remembered',
+  },
+  rate_limited: {
+    row: ROW.tooMany,
+    act: async interactionId => {
+      const once = asks({ path: '/keys/1/once', ...anonymous })
+      if ((await once(randomUUID())).status !== 401) throw new Error('limited at once')
+      return once(interactionId)
+    },
+    detail: 'more than 1 in 3600 s by address',
   },
   flow_unknown: {
     row: ROW.forbidden,

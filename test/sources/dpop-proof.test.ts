@@ -7,6 +7,7 @@ import { Denial, type Verdict } from '../../src/decision/denials.js'
 import type { DpopRule } from '../../src/policy/policy.js'
 import { createNonces } from '../../src/sources/dpop-nonce.js'
 import { thumbprintOf, verifyProof } from '../../src/sources/dpop-proof.js'
+import { admitAlways } from '../../src/sources/token-source.js'
 import { newProofKey, proofFor } from '../support/dpop.js'
 
 const RULE: DpopRule = {
@@ -23,7 +24,7 @@ const TARGET = { htu: 'https://api.example/a', token: TOKEN }
 
 const client = newProofKey()
 const verify = (headers: readonly string[], rule: Partial<DpopRule> = {}) =>
-  verifyProof(headers, TOKEN, { ...RULE, ...rule }, NONCES)
+  verifyProof(headers, TOKEN, { ...RULE, ...rule }, NONCES, admitAlways)
 const codeOf = (verdict: Verdict<ProofFacts>) => (verdict instanceof Denial ? verdict.code : 'good')
 const detailOf = (verdict: Verdict<ProofFacts>) => (verdict instanceof Denial ? verdict.detail : 'good')
 

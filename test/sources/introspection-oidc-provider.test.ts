@@ -11,6 +11,7 @@ import { type ClientAuthentication, introspectedRules } from '../../src/policy/i
 import type { IssuerRules } from '../../src/policy/issuer.js'
 import { createIntrospectionSource } from '../../src/sources/introspection.js'
 import { createKeySource } from '../../src/sources/keys.js'
+import { admitAlways } from '../../src/sources/token-source.js'
 
 const AUDIENCE = 'https://api.bank.example'
 const SECRET = 'a secret: with + and /'
@@ -110,7 +111,8 @@ async function sourceFor(authentication: ClientAuthentication, response: 'json' 
     meter,
   })
   t.teardown(() => source.close())
-  return async (token: string) => source.authenticate({ scheme: 'bearer', token }, Date.now() / 1000)
+  return async (token: string) =>
+    source.authenticate({ scheme: 'bearer', token }, Date.now() / 1000, admitAlways)
 }
 
 const METHODS: Readonly<Record<'json' | 'jwt', ClientAuthentication>> = {

@@ -30,7 +30,7 @@ import {
 import { createIssuerSource } from '../../src/sources/issuer-source.js'
 import { createKeySource, type KeySource } from '../../src/sources/keys.js'
 import { OutboundFailure } from '../../src/sources/outbound.js'
-import type { SourceMeter, TokenSource } from '../../src/sources/token-source.js'
+import { admitAlways, type SourceMeter, type TokenSource } from '../../src/sources/token-source.js'
 import {
   type IntrospectionFailMode,
   type IntrospectionServer,
@@ -133,7 +133,8 @@ function bench(changes: Partial<IntrospectionSettings> = {}, keys: KeySource | n
     clock: time.clock,
   })
   t.teardown(() => source.close())
-  const ask = async (token: string, now = NOW) => source.authenticate({ scheme: 'bearer', token }, now)
+  const ask = async (token: string, now = NOW) =>
+    source.authenticate({ scheme: 'bearer', token }, now, admitAlways)
   return { source, meter, pass: time.pass, ask, codeOf: async (token: string) => codeOf(await ask(token)) }
 }
 
@@ -380,7 +381,7 @@ t.test('IN-08: an answer serves for its time and no longer, however often it is 
     t.equal(await codeOf('token'), 'ok')
   }
   t.notOk(
-    source.authenticate({ scheme: 'bearer', token: 'token' }, NOW) instanceof Promise,
+    source.authenticate({ scheme: 'bearer', token: 'token' }, NOW, admitAlways) instanceof Promise,
     'no promise on a hit',
   )
   t.equal(endpoint.asked.length, before + 1)
@@ -615,7 +616,8 @@ async function issuerBench(tokens: 'jwt' | 'auto', revocation: 'none' | 'introsp
     ...{ tokens, revocation, rules: RULES, keys: await keysOfIssuer(), meter: recordingMeter() },
     introspection: settingsFor(endpoint, { cacheMs, negativeCacheMs: 0 }),
   })
-  const ask = async (token: string, now = NOW) => source.authenticate({ scheme: 'bearer', token }, now)
+  const ask = async (token: string, now = NOW) =>
+    source.authenticate({ scheme: 'bearer', token }, now, admitAlways)
   return { source, ask, codeOf: async (token: string, now?: number) => codeOf(await ask(token, now)) }
 }
 
@@ -709,7 +711,7 @@ t.test('IN-11: of several issuers one takes opaque tokens, and sees no others', 
   )
   const authenticate = createAuthenticator(sources)
   const ask = async (token: string, names: readonly string[]) =>
-    codeOf(await authenticate({ scheme: 'bearer', token }, names, NOW))
+    codeOf(await authenticate({ scheme: 'bearer', token }, names, NOW, admitAlways))
   const jwtOf = (name: string) => issuer.token({ iss: `https://${name}.example` })
   await ask('opaque', ['0', '1', '2'])
   await ask(jwtOf('one'), ['0', '1', '2'])
@@ -802,7 +804,7 @@ t.test(
             else if (kind === 'fail') failing = true
             else if (kind === 'heal') failing = false
             else {
-              const verdict = await source.authenticate({ scheme: 'bearer', token: name }, NOW)
+              const verdict = await source.authenticate({ scheme: 'bearer', token: name }, NOW, admitAlways)
               const lastSeen = seen.get(name) ?? Number.NEGATIVE_INFINITY
               if (!(verdict instanceof Denial)) {
                 if (clock.now() - lastSeen >= 5000) return false
@@ -846,7 +848,7 @@ t.test('property: no reply makes the reader throw, and none but a true active pa
         const client = { introspect: async () => ({ claims: reply, bytes: 10 }), close: () => {} }
         const settings = settingsFor(endpoint)
         const source = createIntrospectionSource({ settings, keys: null, meter: recordingMeter(), client })
-        const verdict = await source.authenticate({ scheme: 'bearer', token: 'x' }, NOW)
+        const verdict = await source.authenticate({ scheme: 'bearer', token: 'x' }, NOW, admitAlways)
         if (verdict instanceof Denial) return true
         judged(verdict)
         return reply.active === true && introspectedKindProblem(reply) === null

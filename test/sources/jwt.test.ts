@@ -11,7 +11,7 @@ import { createAuthenticator } from '../../src/sources/authenticate-token.js'
 import { createJwtSource } from '../../src/sources/jwt.js'
 import { createKeySource, type KeySource } from '../../src/sources/keys.js'
 import { createTokenCache } from '../../src/sources/token-cache.js'
-import type { TokenSource } from '../../src/sources/token-source.js'
+import { admitAlways, type TokenSource } from '../../src/sources/token-source.js'
 import { KnownKeys, signatureProblem } from '../../src/sources/verify-signature.js'
 import {
   createTokenIssuer,
@@ -93,7 +93,8 @@ async function benchFor(
     ...(cacheBytes !== undefined && { cacheBytes }),
   })
   await keys.start()
-  const ask = async (token: string, now = NOW) => source.authenticate({ scheme: 'bearer', token }, now)
+  const ask = async (token: string, now = NOW) =>
+    source.authenticate({ scheme: 'bearer', token }, now, admitAlways)
   return {
     issuer,
     source,
@@ -440,19 +441,19 @@ t.test('the cache holds facts and no verdicts, and answers without a promise', a
   const { source, cache, ask } = await benchFor(main)
   const token = main.token({ exp: NOW + 100 })
   const credentials = { scheme: 'bearer', token } as const
-  t.ok(source.authenticate(credentials, NOW) instanceof Promise)
+  t.ok(source.authenticate(credentials, NOW, admitAlways) instanceof Promise)
   await ask(token)
   t.same(cache, { hit: 0, miss: 2 })
   await new Promise(resolve => setImmediate(resolve))
-  const hit = source.authenticate(credentials, NOW)
+  const hit = source.authenticate(credentials, NOW, admitAlways)
   t.notOk(hit instanceof Promise || hit instanceof Denial)
   t.same(cache, { hit: 1, miss: 2 })
   t.notOk(
-    source.authenticate(credentials, NOW + 159) instanceof Promise,
+    source.authenticate(credentials, NOW + 159, admitAlways) instanceof Promise,
     'expiry is judged elsewhere, on these facts',
   )
   t.ok(
-    source.authenticate(credentials, NOW + 160) instanceof Promise,
+    source.authenticate(credentials, NOW + 160, admitAlways) instanceof Promise,
     'nothing is kept longer than exp + 60 s',
   )
   const bad = main.token({}, { typ: 'JWT' })
@@ -536,8 +537,8 @@ t.test('keys that change while a signature is checked leave no facts behind', as
     meter: { tokenCache: result => results.push(result) },
   })
   const credentials = { scheme: 'bearer', token: main.token() } as const
-  t.notOk((await source.authenticate(credentials, NOW)) instanceof Denial)
-  await source.authenticate(credentials, NOW)
+  t.notOk((await source.authenticate(credentials, NOW, admitAlways)) instanceof Denial)
+  await source.authenticate(credentials, NOW, admitAlways)
   t.same(results, ['miss', 'miss'])
 })
 
@@ -551,10 +552,10 @@ t.test('facts are withheld once the keys are too old to have verified them', asy
     meter: { tokenCache: () => {} },
   })
   const credentials = { scheme: 'bearer', token: main.token() } as const
-  t.notOk((await source.authenticate(credentials, NOW)) instanceof Denial)
-  t.notOk((await source.authenticate(credentials, NOW)) instanceof Denial)
+  t.notOk((await source.authenticate(credentials, NOW, admitAlways)) instanceof Denial)
+  t.notOk((await source.authenticate(credentials, NOW, admitAlways)) instanceof Denial)
   tooOld = true
-  t.match(await source.authenticate(credentials, NOW), { code: 'issuer_unavailable' })
+  t.match(await source.authenticate(credentials, NOW, admitAlways), { code: 'issuer_unavailable' })
 })
 
 t.test('AT-18: an issuer that was never reached is answered with issuer_unavailable', async t => {
@@ -593,7 +594,7 @@ t.test('the issuer of a token is chosen among those of the route', async t => {
     ]),
   )
   const codeOf = async (token: string, names: readonly string[]) => {
-    const verdict = await authenticate({ scheme: 'bearer', token }, names, NOW)
+    const verdict = await authenticate({ scheme: 'bearer', token }, names, NOW, admitAlways)
     return verdict instanceof Denial ? verdict.code : verdict.rules.issuer
   }
   t.equal(await codeOf(main.token(), ['one']), main.url)
@@ -608,12 +609,12 @@ t.test('the issuer of a token is chosen among those of the route', async t => {
   const twoIssuers = `{"iss":"${main.url}","iss":"${stranger.url}"}`
   t.equal(await codeOf(duplicated(twoIssuers), ['one', 'two']), 'token_malformed')
   const token = main.token()
-  await authenticate({ scheme: 'bearer', token }, ['one', 'two'], NOW)
+  await authenticate({ scheme: 'bearer', token }, ['one', 'two'], NOW, admitAlways)
   t.notOk(
-    authenticate({ scheme: 'bearer', token }, ['one', 'two'], NOW) instanceof Promise,
+    authenticate({ scheme: 'bearer', token }, ['one', 'two'], NOW, admitAlways) instanceof Promise,
     'a hit is synchronous',
   )
-  t.throws(() => authenticate({ scheme: 'bearer', token }, ['three'], NOW), {
+  t.throws(() => authenticate({ scheme: 'bearer', token }, ['three'], NOW, admitAlways), {
     message: 'no source for issuer three',
   })
 })
