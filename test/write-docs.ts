@@ -21,6 +21,7 @@ const MADE = (source: string) => `<!-- Made by \`npm run docs\` from ${source}. 
 
 /** In the order in which a request meets them. */
 const STEPS: Readonly<Record<Step, string>> = {
+  takePlace: 'There is a place among the requests that are handled at a time.',
   readRequest: 'The bytes are read as one request with one meaning.',
   matchRoute: 'The path and method are looked up in the policy.',
   countRequest:

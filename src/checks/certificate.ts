@@ -47,7 +47,8 @@ function judgeRevocation(certificate: CertificateFacts, trust: ClientTrust, now:
   for (const { authority, serial } of certificate.chain) {
     const list = trust.revocations.get(authority)
     if (list === undefined) return untrusted(`no CRL of the authority ${authority}`)
-    if (list.serials.has(serial)) return new Denial('certificate_revoked', `serial ${serial}`)
+    if (list.serials.has(serial))
+      return new Denial('certificate_revoked', `serial ${serial}`, { endsConnection: true })
     if (trust.onExpiredCrl === 'deny' && list.nextUpdate !== null && now >= list.nextUpdate)
       return untrusted(`the CRL of the authority ${authority} expired ${iso(list.nextUpdate)}`)
   }

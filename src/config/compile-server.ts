@@ -35,8 +35,9 @@ export async function compileServer(
 type LimitParts = NonNullable<NonNullable<Draft['parts']['server']>['limits']>
 
 function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | null {
-  const { headerBytes, bodyBytes, connections, proofs, failures } = parts ?? {}
-  const { headersTimeout, requestTimeout, idleTimeout } = parts ?? {}
+  const { headerBytes, bodyBytes, proofs, failures } = parts ?? {}
+  const { connections, connectionsPerAddress = null, connectionAge, handshakes, requests } = parts ?? {}
+  const { handshakeTimeout, headersTimeout, requestTimeout, idleTimeout } = parts ?? {}
   // Node refuses to start a server like that.
   if (headersTimeout !== undefined && requestTimeout !== undefined && headersTimeout > requestTimeout)
     draft.problemAtKey(
@@ -44,13 +45,15 @@ function compileLimits(draft: Draft, parts: LimitParts | undefined): Limits | nu
       '"headersTimeout" is longer than "requestTimeout", which includes it',
       'lower it, or raise requestTimeout',
     )
-  if (headerBytes === undefined || bodyBytes === undefined) return null
-  if (connections === undefined || proofs === undefined) return null
+  if (headerBytes === undefined || bodyBytes === undefined || proofs === undefined) return null
   if (failures?.requests === undefined || failures.per === undefined) return null
+  if (connections === undefined || connectionAge === undefined) return null
+  if (handshakes === undefined || requests === undefined || handshakeTimeout === undefined) return null
   if (headersTimeout === undefined || requestTimeout === undefined || idleTimeout === undefined) return null
   return {
-    ...{ headerBytes, bodyBytes, connections, proofs },
+    ...{ headerBytes, bodyBytes, connections, connectionsPerAddress, handshakes, requests, proofs },
     failures: { requests: failures.requests, perSeconds: failures.per / 1000 },
+    ...{ connectionAgeMs: connectionAge, handshakeTimeoutMs: handshakeTimeout },
     ...{ headersTimeoutMs: headersTimeout, requestTimeoutMs: requestTimeout, idleTimeoutMs: idleTimeout },
   }
 }

@@ -55,6 +55,22 @@ const limits = z
     headerBytes: size('1KiB', '1MiB').prefault('32KiB').describe('Most bytes of request line and headers.'),
     bodyBytes: size('0B', '1024GiB').prefault('10MiB').describe('Most bytes of a request body.'),
     connections: count(1, 1_000_000).prefault(10_000).describe('Most client connections at a time.'),
+    connectionsPerAddress: count(1, 1_000_000)
+      .optional()
+      .describe(
+        'Most connections of one address (IPv6 by /64) at a time. Default: no bound, because hundreds of clients can share one.',
+      ),
+    connectionAge: duration('1s', '24d')
+      .prefault('1h')
+      .describe(
+        'How long a connection may last, or up to a tenth less; then it ends with its present answer. Tunnels last.',
+      ),
+    handshakes: count(1, 1_000_000)
+      .prefault(1000)
+      .describe('Most TLS handshakes under way; beyond that the one that waits longest is ended.'),
+    requests: count(1, 1_000_000)
+      .prefault(5000)
+      .describe('Most requests handled at a time, tunnels included; beyond that 503 overloaded.'),
     proofs: count(1, 100_000_000)
       .prefault(1_000_000)
       .describe(
@@ -69,6 +85,7 @@ const limits = z
       .describe(
         'Failed authentications (401) of one trusted certificate, or else of one address (IPv6 by /64). Beyond them no token or proof is verified any more on a connection that has failed: 429, and the connection ends.',
       ),
+    handshakeTimeout: duration('1s', '1m').prefault('10s').describe('Time for a TLS handshake.'),
     headersTimeout: duration('1s', '1h').prefault('10s').describe('Time for a client to send its headers.'),
     requestTimeout: duration('1s', '1d')
       .prefault('60s')

@@ -96,10 +96,17 @@ export interface Limits {
   readonly headerBytes: number
   readonly bodyBytes: number
   readonly connections: number
+  /** null: no bound. */
+  readonly connectionsPerAddress: number | null
+  readonly handshakes: number
+  /** Handled at a time. */
+  readonly requests: number
   /** Used DPoP proofs that are remembered. */
   readonly proofs: number
   /** Failed authentications, for each trusted certificate or address. */
   readonly failures: { readonly requests: number; readonly perSeconds: number }
+  readonly connectionAgeMs: number
+  readonly handshakeTimeoutMs: number
   readonly headersTimeoutMs: number
   readonly requestTimeoutMs: number
   readonly idleTimeoutMs: number

@@ -366,6 +366,14 @@ export const DENIALS = {
     message: 'The service behind this gateway gave an unusable answer',
     hint: 'The upstream broke HTTP framing or header syntax.',
   },
+  overloaded: {
+    status: 503,
+    challenge: 'none',
+    fdx: '503',
+    step: 'takePlace',
+    message: 'The service is busy',
+    hint: 'As many requests as server.limits.requests are being handled. Slow clients or a slow API hold places; look at postern_requests_in_flight.',
+  },
   draining: {
     status: 503,
     challenge: 'none',

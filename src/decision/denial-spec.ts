@@ -15,6 +15,7 @@ export type Challenge =
 
 /** The part of a request's life that may refuse with the code. */
 export type Step =
+  | 'takePlace'
   | 'readRequest'
   | 'matchRoute'
   | 'countRequest'

@@ -12,6 +12,7 @@ import type { Dpop } from '../sources/dpop.js'
 import type { Admit } from '../sources/token-source.js'
 import type { Exchange, Forward } from '../upstream/forwarding.js'
 import type { Failures } from './failures.js'
+import type { Places } from './places.js'
 import type { CountRequest } from './rates.js'
 
 /** The compiled policy with its sources: one immutable value, swapped whole at reload. */
@@ -54,6 +55,7 @@ export interface House {
   readonly stopwatch: () => number
   readonly isDraining: () => boolean
   readonly failures: Failures
+  readonly places: Places
 }
 
 /** A request as the listener hands it over, with the certificate of its connection, whoever is at the other end. */

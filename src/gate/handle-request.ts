@@ -86,11 +86,12 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     ...{ request: null, match: null, token: null, caller: null, certificate: arrival.certificate },
     ...{ attempts: 0, address: null },
   }
+  const hasPlace = house.places.take()
   let decided = started
   let result: Verdict<Forwarded> | null
   try {
     const grant =
-      refuseWhileDraining(house, arrival) ?? (await decide(gate, house, arrival, trace, house.now()))
+      refuseAtOnce(house, arrival, hasPlace) ?? (await decide(gate, house, arrival, trace, house.now()))
     decided = house.stopwatch()
     if (grant instanceof Denial && trace.caller !== null)
       house.failures.note(grant, trace.caller, arrival.request.socket)
@@ -108,6 +109,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
     refuseUnlessLate(gate, house, arrival, trace, result)
   }
+  if (hasPlace) house.places.release()
   tell(gate, house, arrival, trace, result, { started, decided })
 }
 
@@ -117,11 +119,16 @@ function answer(gate: Gate, grant: Grant, exchange: Exchange): ReturnType<Gate['
   return metadata === null ? gate.forward(grant, exchange) : answerMetadata(grant, metadata, exchange)
 }
 
+/** Seconds. Long enough for a crowd to be gone, short enough for nobody to notice. */
+const RETRY_AFTER_OVERLOAD = 1
+
 /** Ordinary requests still finish during a drain; an upgraded connection would only be cut off at its end. */
-function refuseWhileDraining(house: House, { response, upgrade }: Arrival): Denial | null {
-  if (!house.isDraining()) return null
-  response.shouldKeepAlive = false
-  return upgrade === null ? null : new Denial('draining', 'an upgrade during shutdown')
+function refuseAtOnce(house: House, { upgrade }: Arrival, hasPlace: boolean): Denial | null {
+  if (!hasPlace)
+    return new Denial('overloaded', 'as many requests as server.limits.requests are being handled', {
+      retryAfterSeconds: RETRY_AFTER_OVERLOAD,
+    })
+  return house.isDraining() && upgrade !== null ? new Denial('draining', 'an upgrade during shutdown') : null
 }
 
 function callerOf(

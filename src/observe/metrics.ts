@@ -61,8 +61,8 @@ export const METRICS = {
   connections: { name: 'postern_connections', help: 'Client connections that are open now.', labels: [] },
   connectionsDropped: {
     name: 'postern_connections_dropped_total',
-    help: 'Client connections that were closed at once because server.limits.connections was reached.',
-    labels: [],
+    help: 'Client connections that were ended by a limit of server.limits (connections, handshakes, connectionsPerAddress).',
+    labels: ['limit'],
   },
   tokenCache: {
     name: 'postern_token_cache_total',
@@ -120,6 +120,10 @@ export const METRICS = {
     labels: ['version', 'node'],
   },
 } as const satisfies Record<string, { name: string; help: string; labels: readonly string[] }>
+
+/** The limits of server.limits that end connections. */
+export const CONNECTION_LIMITS = ['connections', 'handshakes', 'connectionsPerAddress'] as const
+export type ConnectionLimit = (typeof CONNECTION_LIMITS)[number]
 
 export type Outcome = 'allowed' | 'denied' | 'failed'
 
@@ -202,6 +206,7 @@ export class Metrics {
     this.#gauge('buildInfo').set({ version, node: process.version }, 1)
     // A counter that first appears with 1 has no increase to alert on.
     for (const result of ['success', 'failure']) this.#reload.inc({ result }, 0)
+    for (const limit of CONNECTION_LIMITS) this.#connectionsDropped.inc({ limit }, 0)
     collectDefaultMetrics({ register: this.#registry })
     // promtool refuses these three names of prom-client: gauges that end in _total.
     for (const name of [
@@ -240,8 +245,8 @@ export class Metrics {
     this.#connections.dec()
   }
 
-  connectionDropped(): void {
-    this.#connectionsDropped.inc()
+  connectionDropped(limit: ConnectionLimit): void {
+    this.#connectionsDropped.inc({ limit })
   }
 
   tokenCache(result: 'hit' | 'miss'): void {

@@ -25,6 +25,8 @@ export class Connection {
   readonly trustId: string
   /** It was upgraded, or is about to be: no further request will be judged on it. */
   upgraded = false
+  /** It has lasted as long as one may: it ends with its present answer. */
+  isOld = false
   /** The request that arrived last. */
   latest: Arrived | null = null
   /** Requests that are being handled or wait for their turn. */
@@ -32,13 +34,19 @@ export class Connection {
   #turn: Promise<void> = Promise.resolve()
   #release: () => void = () => {}
   #ended = false
+  #answering: ServerResponse | null = null
 
-  constructor(socket: TLSSocket, certificate: CertificateFacts | null, trustId: string) {
+  /** @param ageMs how long it may last */
+  constructor(socket: TLSSocket, certificate: CertificateFacts | null, trustId: string, ageMs: number) {
     this.socket = socket
     this.certificate = certificate
     this.trustId = trustId
     // node:http tells a response that its connection closed only when it has been its turn to be written.
-    socket.once('close', () => this.#release())
+    const age = setTimeout(() => this.#growOld(), ageMs)
+    socket.once('close', () => {
+      clearTimeout(age)
+      this.#release()
+    })
   }
 
   /** Nothing that arrives can be answered any more, so nothing may be done (RFC 9112 section 9.6). */
@@ -66,12 +74,21 @@ export class Connection {
       arrived.request.resume()
       return
     }
+    this.#answering = arrived.response
     const off = new Promise<void>(resolve => {
       this.#release = resolve
       arrived.response.once('close', resolve)
     })
     await handle()
     await off
+  }
+
+  /** An answer that has not begun can still say that it is the last one. A tunnel is no answer, and goes on. */
+  #growOld(): void {
+    this.isOld = true
+    if (this.upgraded) return
+    if (this.pending === 0) this.end()
+    else if (this.#answering?.headersSent === false) this.#answering.shouldKeepAlive = false
   }
 
   /**

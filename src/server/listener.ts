@@ -11,15 +11,16 @@ import type { House } from '../gate/gate.js'
 import { handleRequest } from '../gate/handle-request.js'
 import { refuseRaw } from '../gate/refuse.js'
 import { tellMalformed } from '../gate/tell.js'
+import type { ConnectionLimit } from '../observe/metrics.js'
 import { clientInteractionId } from '../request/interaction-id.js'
 import type { TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 import { type Arrived, Connection } from './connection.js'
+import { ConnectionLimits } from './connection-limits.js'
 import { listen } from './listen.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
 const TIMEOUT_CHECK_MS = 1000
-const HANDSHAKE_TIMEOUT_MS = 10_000
 /** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
 const REQUESTS_PER_CONNECTION = 100_000
 
@@ -52,14 +53,15 @@ export interface Listener {
 export function createListener(running: () => Running, house: House, limits: Limits): Listener {
   const connections = new Map<Duplex, Connection>()
   const accepted = new Map<string, Accepted>()
-  let lastDropTold = 0
+  const lastDropTold = new Map<ConnectionLimit, number>()
+  const connectionLimits = new ConnectionLimits(limits, dropped)
   const server = createServer({
     ...running().tls.options,
     requestCert: true,
     rejectUnauthorized: false, // a refusal over HTTP can be diagnosed, a TLS alert cannot (REQUIREMENTS MT-10)
     ALPNProtocols: ['http/1.1'],
     SNICallback: (name, done) => done(null, running().tls.forServerName(name)),
-    handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
+    handshakeTimeout: limits.handshakeTimeoutMs,
     maxHeaderSize: limits.headerBytes,
     headersTimeout: limits.headersTimeoutMs,
     requestTimeout: limits.requestTimeoutMs,
@@ -76,31 +78,25 @@ export function createListener(running: () => Running, house: House, limits: Lim
   server.timeout = 0
 
   server.on('connection', (socket: Socket) => {
+    if (!connectionLimits.accept(socket)) return
     const ends = endsOf(socket)
     accepted.set(ends, { socket, bundle: running().bundle })
     socket.once('close', () => {
       if (accepted.get(ends)?.socket === socket) accepted.delete(ends) // the same client may be back already
     })
   })
-  server.on('drop', () => {
-    house.metrics.connectionDropped()
-    const now = house.now()
-    // Once a second: those who flood the port would fill the log as well.
-    if (now - lastDropTold < 1) return
-    lastDropTold = now
-    house.log.warn(
-      { connections: limits.connections },
-      'server.limits.connections reached; connections are dropped',
-    )
-  })
+  server.on('drop', () => dropped('connections'))
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.disableRenegotiation()
-    const bundle = accepted.get(endsOf(socket))?.bundle
-    if (bundle === undefined) {
+    const tcp = accepted.get(endsOf(socket))
+    if (tcp === undefined) {
       socket.destroy() // the client is gone, and its address with it
       return
     }
-    connections.set(socket, new Connection(socket, bundle.readPeer(socket), bundle.trust.id))
+    connectionLimits.secured(tcp.socket)
+    const { bundle } = tcp
+    const age = jittered(limits.connectionAgeMs)
+    connections.set(socket, new Connection(socket, bundle.readPeer(socket), bundle.trust.id, age))
     house.metrics.connectionOpened()
     socket.once('close', () => {
       connections.delete(socket)
@@ -121,6 +117,15 @@ export function createListener(running: () => Running, house: House, limits: Lim
     socket.destroy()
   })
 
+  function dropped(limit: ConnectionLimit): void {
+    house.metrics.connectionDropped(limit)
+    const now = house.now()
+    // Once a second: those who flood the port would fill the log as well.
+    if (now - (lastDropTold.get(limit) ?? 0) < 1) return
+    lastDropTold.set(limit, now)
+    house.log.warn({ limit: limits[limit] }, `server.limits.${limit} reached; connections are dropped`)
+  }
+
   function serve(
     request: IncomingMessage,
     response: ServerResponse,
@@ -140,6 +145,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
       const malformed = () => arrived.malformed
       const arrival = { request, response, upgrade, clientAddress, interactionId, certificate, malformed }
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
+      if (isStale(connection)) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
       if (connection.pending === 1 && isStale(connection)) endAfterAnswer(connection, response)
     })
@@ -154,7 +160,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
   }
 
   function isStale(connection: Connection): boolean {
-    return connection.trustId !== running().bundle.trust.id || house.isDraining()
+    return connection.isOld || connection.trustId !== running().bundle.trust.id || house.isDraining()
   }
 
   /** A tunnel is judged by nobody once it is open; a change of trust is the moment to look again. */
@@ -224,6 +230,11 @@ function attach(response: ServerResponse, connection: Connection): void {
     response.detachSocket(socket)
     connection.end()
   })
+}
+
+/** Up to a tenth shorter: clients that came together, after a restart, do not all come again together. */
+function jittered(milliseconds: number): number {
+  return Math.round(milliseconds * (1 - Math.random() / 10))
 }
 
 /** Both ends of a connection: the same for a TCP socket and the TLS socket upon it. */

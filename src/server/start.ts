@@ -4,6 +4,7 @@ import { formatProblem, type Problem } from '../config/problem.js'
 import type { Address, Configuration, IssuerSettings, Limits } from '../config/settings.js'
 import { createFailures, type Failures } from '../gate/failures.js'
 import type { House } from '../gate/gate.js'
+import { Places } from '../gate/places.js'
 import { type Logger, openLog } from '../observe/logger.js'
 import { Metrics } from '../observe/metrics.js'
 import { openMemoryBudget } from '../sources/budget.js'
@@ -50,6 +51,7 @@ export async function startServer(
     now: () => Date.now() / 1000,
     stopwatch,
     isDraining: () => draining,
+    places: new Places(settings.server.limits.requests),
     failures: failuresOf(settings.server.limits, stopwatch),
   }
   const via = `postern-${randomBytes(4).toString('hex')}`

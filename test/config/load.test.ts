@@ -153,6 +153,11 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     headerBytes: 32 * 1024,
     bodyBytes: 10 * 1024 * 1024,
     connections: 10_000,
+    connectionsPerAddress: null,
+    handshakes: 1000,
+    requests: 5000,
+    connectionAgeMs: 3_600_000,
+    handshakeTimeoutMs: 10_000,
     proofs: 1_000_000,
     failures: { requests: 100, perSeconds: 60 },
     headersTimeoutMs: 10_000,
@@ -247,7 +252,7 @@ server:
     profile: compatible
     certificates: [{ cert: server.pem, key: server.key }, { cert: rsa.pem, key: rsa.key }]
     clients: { trust: pki, ca: [ca.pem], crl: [ca.crl], onExpiredCrl: allow }
-  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, proofs: 9, failures: { requests: 8, per: 2m }, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
+  limits: { headerBytes: 16KiB, bodyBytes: 500B, connections: 7, connectionsPerAddress: 6, handshakes: 5, requests: 4, connectionAge: 2h, handshakeTimeout: 3s, proofs: 9, failures: { requests: 8, per: 2m }, headersTimeout: 5s, requestTimeout: 2m, idleTimeout: 1m }
 admin: { listen: localhost:0 }
 log: { level: debug }
 issuers:
@@ -296,6 +301,11 @@ apis:
     headerBytes: 16 * 1024,
     bodyBytes: 500,
     connections: 7,
+    connectionsPerAddress: 6,
+    handshakes: 5,
+    requests: 4,
+    connectionAgeMs: 7_200_000,
+    handshakeTimeoutMs: 3000,
     proofs: 9,
     failures: { requests: 8, perSeconds: 120 },
     headersTimeoutMs: 5000,

@@ -1,5 +1,6 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { chmodSync } from 'node:fs'
+import type { ServerResponse } from 'node:http'
 import t from 'tap'
 import { DENIALS, type DenialCode } from '../../src/decision/denials.js'
 import { newProofKey, proofFor } from '../support/dpop.js'
@@ -17,6 +18,7 @@ import {
   startCounting,
   startPostern,
   USUAL_APIS,
+  until,
   untilAsync,
 } from '../support/postern.js'
 import type { RawClient, RawMessage } from '../support/raw-client.js'
@@ -54,6 +56,7 @@ const ROW = {
   storeFull: [503, '503', null],
   upstreamDown: [502, '501', null],
   upstreamSlow: [504, '501', null],
+  busy: [503, '503', null],
   leaving: [503, '503', null],
 } as const satisfies Record<string, Row>
 
@@ -105,7 +108,7 @@ const postern = await startPostern(
   policyText(world, {
     upstream: counting.url,
     clients: '{ trust: pki, ca: [client-ca.pem], crl: [clients.crl] }',
-    limits: '{ headersTimeout: 3s, bodyBytes: 1KiB, proofs: 1 }',
+    limits: '{ headersTimeout: 3s, bodyBytes: 1KiB, proofs: 1, requests: 3 }',
     issuer: 'maxLifetime: 15m',
     // Port 1 answers nobody.
     moreIssuers: `  dark:
@@ -529,6 +532,11 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
     },
     detail: /^broken: HPE_/,
   },
+  overloaded: {
+    row: ROW.busy,
+    act: duringARush,
+    detail: 'as many requests as server.limits.requests are being handled',
+  },
   draining: {
     row: ROW.leaving,
     act: upgradeDuringShutdown,
@@ -541,6 +549,24 @@ function signedByAnother(): string {
   const [header, payload] = userToken().split('.') as [string, string]
   const decode = (part: string) => JSON.parse(Buffer.from(part, 'base64url').toString()) as Overrides
   return signToken(decode(payload), decode(header), newSigningKey('ES256').privateKey)
+}
+
+/** Three others wait for the API meanwhile. */
+async function duringARush(interactionId: string): Promise<Answer> {
+  const usual = counting.respond
+  const held: ServerResponse[] = []
+  counting.respond = (_, response) => void held.push(response)
+  const path = '/open/a'
+  const others = [1, 2, 3].map(() => ask(world, postern, { path }))
+  await until(
+    () => held.length === others.length,
+    () => `${held.length} wait`,
+  )
+  const answer = await asks({ ...anonymous, path })(interactionId)
+  counting.respond = usual
+  for (const response of held) response.end()
+  await Promise.all(others)
+  return answer
 }
 
 /** The last act: the process ends after it. */
@@ -569,6 +595,13 @@ async function upgradeDuringShutdown(interactionId: string): Promise<Answer> {
   return answer
 }
 
+/** Requests of these acts that are good ones, which shows that counting works. */
+const GOOD_ONES: Readonly<Partial<Record<DenialCode, number>>> = {
+  draining: 1,
+  proof_replayed: 1,
+  overloaded: 3,
+}
+
 interface Provoked {
   readonly sent: string
   readonly answer: Answer | Error
@@ -585,8 +618,7 @@ for (const code of codes.toSorted((a, b) => Number(a === 'draining') - Number(b 
   const sent = randomUUID().toUpperCase()
   const before = counting.requests.length
   const answer = await provocation.act(sent).catch((problem: unknown) => problem as Error)
-  // The first request of these acts is a good one, which shows that counting works.
-  const own = code === 'draining' || code === 'proof_replayed' ? 1 : 0
+  const own = GOOD_ONES[code] ?? 0
   provoked.set(code, { sent, answer, forwarded: counting.requests.length - before - own })
 }
 await postern.stop()

@@ -167,7 +167,7 @@ t.test('connections beyond the limit are counted, and told of once a second', as
     await new Promise(resolve => socket.once('close', resolve))
   }
   const { text } = await postern.admin('/metrics')
-  t.match(text, /^postern_connections_dropped_total 20$/m)
+  t.match(text, /^postern_connections_dropped_total\{limit="connections"\} 20$/m)
   await postern.logged(({ msg }) => /connections are dropped/.test(String(msg)))
   const told = postern.log().filter(({ msg }) => /connections are dropped/.test(String(msg))).length
   t.ok(told < 5, `${told} lines`)

@@ -35,7 +35,7 @@ const PROMISED: Readonly<Record<string, readonly string[]>> = {
   postern_upstream_ejections_total: ['upstream', 'address'],
   postern_requests_in_flight: [],
   postern_connections: [],
-  postern_connections_dropped_total: [],
+  postern_connections_dropped_total: ['limit'],
   postern_token_cache_total: ['result'],
   postern_keys_refresh_total: ['issuer', 'result'],
   postern_keys_last_success_timestamp_seconds: ['issuer'],
