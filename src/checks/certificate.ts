@@ -6,6 +6,9 @@ import type { ClientTrust } from './trust.js'
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const ANY_USAGE = '2.5.29.37.0'
 
+/** keyUsage, first octet: the only use that a TLS client makes of its key (RFC 8446 section 4.4.2.3, RFC 5280 section 4.2.1.3). */
+const DIGITAL_SIGNATURE = 0x80
+
 /** OpenSSL's words for dates; they get a code of their own because the remedy differs. */
 const DATE_ERRORS = new Set(['CERT_HAS_EXPIRED', 'CERT_NOT_YET_VALID'])
 
@@ -29,6 +32,9 @@ export function judgeCertificate(
   const usage = certificate.extendedKeyUsage
   if (usage !== null && !usage.includes(CLIENT_AUTH) && !usage.includes(ANY_USAGE))
     return untrusted('extended key usage without clientAuth')
+  // OpenSSL is content with keyAgreement.
+  if (certificate.keyUsage !== null && (certificate.keyUsage & DIGITAL_SIGNATURE) === 0)
+    return untrusted('keyUsage without digitalSignature')
   if (trust.mode === 'possession') return null
   if (certificate.isAuthority) return untrusted('a CA certificate used as a client certificate')
   if (certificate.trustId !== trust.id)

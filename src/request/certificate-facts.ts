@@ -26,6 +26,8 @@ export interface CertificateFacts {
   readonly isAuthority: boolean
   /** Extended key usage OIDs; null when the extension is absent, which permits every use (RFC 5280 section 4.2.1.12). */
   readonly extendedKeyUsage: readonly string[] | null
+  /** First octet of keyUsage, highest bit first (RFC 5280 section 4.2.1.3); null when absent, which permits every use. */
+  readonly keyUsage: number | null
   /** Why the key is too weak to be trusted, or null. */
   readonly keyWeakness: string | null
   /** OpenSSL's verification error at the handshake, such as `CERT_HAS_EXPIRED`; null when the chain verified. */
@@ -62,10 +64,10 @@ export function thumbprintOf(der: Uint8Array): string {
   return createHash('sha256').update(der).digest('base64url')
 }
 
-/** Reads a certificate once per connection. `chainError`, `trustId` and `chain` are what the TLS layer and the bundle say. */
+/** Reads a certificate once per connection. `chainError`, `trustId` and `chain` are what the TLS layer and the bundle say; `keyUsage` is read from its DER. */
 export function certificateFacts(
   certificate: X509Certificate,
-  judged: Pick<CertificateFacts, 'chainError' | 'trustId' | 'chain'>,
+  judged: Pick<CertificateFacts, 'chainError' | 'trustId' | 'chain' | 'keyUsage'>,
 ): CertificateFacts {
   // Node types keyUsage as always present; it is undefined without the extension. The values are the EKU OIDs.
   const usage = certificate.keyUsage as readonly string[] | undefined

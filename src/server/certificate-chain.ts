@@ -13,8 +13,6 @@ const MAX_CHAIN = 8
  */
 const UNDERSTOOD = new Set(['2.5.29.15', '2.5.29.17', '2.5.29.19', '2.5.29.32', '2.5.29.37'])
 
-/** keyUsage, first octet. */
-const DIGITAL_SIGNATURE = 0x80
 const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const ANY_USAGE = '2.5.29.37.0'
 
@@ -23,7 +21,7 @@ export type JudgedChain = Pick<CertificateFacts, 'chainError' | 'chain' | 'notBe
 
 /**
  * Verifies a certificate that no handshake of ours has seen, from the leaf up to a root of the bundle (RFC 5280 section 6.1):
- * signatures, basicConstraints with path length, keyUsage, purpose and critical extensions. Intermediates must be in the
+ * signatures, basicConstraints with path length, purpose and critical extensions; keyUsage of the leaf is judged with its facts. Intermediates must be in the
  * bundle too: what a terminator could send besides the leaf is not read. Dates are not judged but returned, because a
  * verdict on them does not last.
  */
@@ -72,8 +70,7 @@ function problemOf(path: readonly X509Certificate[]): string | null {
       const extensions = certificateExtensions(certificate.raw)
       const unknown = extensions.critical.find(id => !UNDERSTOOD.has(id))
       if (unknown !== undefined) return `a critical extension that nobody here understands: ${unknown}`
-      const problem =
-        index === 0 ? problemOfLeaf(extensions) : problemOfAuthority(certificate, extensions, index - 1)
+      const problem = index === 0 ? null : problemOfAuthority(certificate, extensions, index - 1)
       if (problem !== null) return problem
       // A root is trusted for being in the bundle, not for its own signature.
       if (index < path.length - 1 && isWeaklySigned(certificate))
@@ -83,12 +80,6 @@ function problemOf(path: readonly X509Certificate[]): string | null {
   } catch {
     return 'a certificate of the chain is not in strict DER'
   }
-}
-
-function problemOfLeaf({ keyUsage }: CertificateExtensions): string | null {
-  return keyUsage === null || (keyUsage & DIGITAL_SIGNATURE) !== 0
-    ? null
-    : 'keyUsage without digitalSignature'
 }
 
 /** @param below how many authorities stand between this one and the leaf */

@@ -12,6 +12,19 @@ export interface CertificateExtensions {
 
 const KEY_USAGE = '2.5.29.15'
 const BASIC_CONSTRAINTS = '2.5.29.19'
+/** Critical by definition (section 4.2.1.10); a certificate that says otherwise is not believed. */
+const NAME_CONSTRAINTS = '2.5.29.30'
+
+/**
+ * keyUsage of a certificate, as in `CertificateFacts`. One that cannot be read permits nothing.
+ */
+export function keyUsageOf(der: Buffer): number | null {
+  try {
+    return certificateExtensions(der).keyUsage
+  } catch {
+    return 0
+  }
+}
 
 /** @throws {Error} when the certificate is not in strict DER: treat such a certificate as refused */
 export function certificateExtensions(der: Buffer): CertificateExtensions {
@@ -25,7 +38,8 @@ export function certificateExtensions(der: Buffer): CertificateExtensions {
   while (!list.done) {
     const extension = list.enter(TAG.sequence, 'extension')
     const id = extension.oid('extension')
-    if (extension.peek() === TAG.boolean && extension.boolean('critical')) critical.push(id)
+    const saysCritical = extension.peek() === TAG.boolean && extension.boolean('critical')
+    if (saysCritical || id === NAME_CONSTRAINTS) critical.push(id)
     const value = new DerReader(extension.content(TAG.octetString, 'extension'))
     if (id === KEY_USAGE) keyUsage = value.content(TAG.bitString, 'keyUsage')[1] ?? 0
     if (id === BASIC_CONSTRAINTS) pathLength = readPathLength(value)

@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls'
 import type { ClientTrust, Revocations } from '../checks/trust.js'
 import type { ClientTrustSettings } from '../config/settings.js'
 import { type CertificateFacts, type ChainLink, certificateFacts } from '../request/certificate-facts.js'
+import { keyUsageOf } from './certificate-extensions.js'
 
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8
@@ -51,7 +52,9 @@ class CertificatesSeen {
     const known = this.#seen.get(fingerprint)
     if (known !== undefined) return { ...known, chainError }
     const chain = chainOf(certificate, this.#authorities)
-    const facts = certificateFacts(certificate, { chainError, trustId: this.#trustId, chain })
+    const facts = certificateFacts(certificate, {
+      ...{ chainError, chain, trustId: this.#trustId, keyUsage: keyUsageOf(certificate.raw) },
+    })
     const [oldest] = this.#seen.keys()
     if (this.#seen.size >= MOST_SEEN && oldest !== undefined) this.#seen.delete(oldest)
     this.#seen.set(fingerprint, facts)
@@ -109,6 +112,7 @@ export function certificateAsPresented(
     chainError: chain.length > 0 ? null : 'NOT_SIGNED_BY_THE_BUNDLE',
     trustId: trust.id,
     chain,
+    keyUsage: keyUsageOf(certificate.raw),
   })
 }
 

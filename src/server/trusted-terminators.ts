@@ -8,6 +8,7 @@ import type { Gate } from '../gate/gate.js'
 import { type CertificateFacts, certificateFacts } from '../request/certificate-facts.js'
 import { forwardedValue, readForwarded, type TerminatorHeader } from '../request/forwarded-certificate.js'
 import { verifyChain } from './certificate-chain.js'
+import { keyUsageOf } from './certificate-extensions.js'
 
 /** Certificates that were read from headers and verified; reading one again costs two signatures. */
 const REMEMBERED = 1000
@@ -85,7 +86,8 @@ function forwardedFacts(settings: ClientTrustSettings, trust: ClientTrust): Read
     // With proof of possession alone the chain says nothing; that proof is what the terminator is trusted for.
     const chain =
       trust.mode === 'pki' ? verifyChain(certificate, authorities) : { chainError: null, chain: [] }
-    return { ...certificateFacts(certificate, { ...chain, trustId: trust.id }), ...chain }
+    const keyUsage = keyUsageOf(certificate.raw)
+    return { ...certificateFacts(certificate, { ...chain, trustId: trust.id, keyUsage }), ...chain }
   }
 }
 

@@ -33,6 +33,7 @@ const CERTIFICATE: CertificateFacts = {
   notAfter: NOW + 1000,
   isAuthority: false,
   extendedKeyUsage: null,
+  keyUsage: null,
   keyWeakness: null,
   chainError: null,
   trustId: 'bundle',

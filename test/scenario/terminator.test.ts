@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import t, { type Test } from 'tap'
-import { createAuthority, type Issued, pem, selfSigned } from '../support/pki.js'
+import { createAuthority, type Issued, KEY_USAGE, pem, selfSigned } from '../support/pki.js'
 import {
   type Ask,
   ask,
@@ -210,6 +210,24 @@ t.test('revoked certificates, intermediates of the bundle, and proof of possessi
     await verdict(possession, good, { headers: { 'Client-Cert': clientCert(own) } }),
     '401 binding_mismatch',
   )
+})
+
+// What OpenSSL judges on a connection nobody judges here: names are constrained for a reason, so nobody passes.
+t.test('an authority that may name only some vouches for nobody in a header', async t => {
+  const someNames = Buffer.from(`301da01b30198217${Buffer.from('a'.repeat(23)).toString('hex')}`, 'hex')
+  const constrained = await world.clientCa.issueAuthority('Sub', {
+    extensions: [{ oid: '2.5.29.30', critical: false, value: someNames }],
+  })
+  world.write('constrained.pem', world.clientCa.certificatePem + constrained.certificatePem)
+  const terminators = '[{ address: 127.0.0.1, header: client-cert }]'
+  const postern = await started(t, terminators, '{ ca: [constrained.pem] }')
+  for (const leaf of [
+    await constrained.issue(),
+    await world.clientCa.issue({ keyUsage: KEY_USAGE.keyAgreement }),
+  ]) {
+    const headers = { 'Client-Cert': clientCert(leaf) }
+    t.equal(await verdict(postern, leaf, { headers }), '401 certificate_untrusted')
+  }
 })
 
 t.test('it is said at start who is trusted', async t => {

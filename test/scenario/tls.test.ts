@@ -13,6 +13,8 @@ import {
 } from 'node:tls'
 import t from 'tap'
 import {
+  type Authority,
+  type CertificateOptions,
   createAuthority,
   EXTENDED_KEY_USAGE,
   type Issued,
@@ -674,8 +676,16 @@ const presented: readonly Presented[] = [
     what: 'for encryption only (keyUsage)',
     client: await issue({ keyUsage: KEY_USAGE.keyEncipherment, key: 'rsa-2048' }),
     pki: UNTRUSTED,
-    possession: null,
+    possession: UNTRUSTED,
   },
+  {
+    // OpenSSL alone would let it in.
+    what: 'for key agreement only (keyUsage)',
+    client: await issue({ keyUsage: KEY_USAGE.keyAgreement }),
+    pki: UNTRUSTED,
+    possession: UNTRUSTED,
+  },
+  { what: 'without keyUsage', client: await issue({ keyUsage: null }), pki: null, possession: null },
   {
     what: 'signed with SHA-1',
     client: await issue({ signatureHash: 'SHA-1' }),
@@ -797,6 +807,42 @@ t.test('a client may bring the intermediate authorities that lead to a trusted o
   const below = await leafAsCa.issue()
   const forged = { ...below, certificatePem: below.certificatePem + leafAsCa.certificatePem }
   t.equal(await reasonOf(fapi1, await ask(world, fapi1, { client: forged, path })), UNTRUSTED, 'below a leaf')
+})
+
+/** RFC 5280 section 4.2.1.10: names below partner.example are permitted, no others. */
+const PARTNER_NAMES_ONLY = {
+  oid: '2.5.29.30',
+  value: sequence(0x30, sequence(0xa0, sequence(0x30, sequence(0x82, Buffer.from('partner.example'))))),
+}
+
+function sequence(tag: number, content: Buffer): Buffer {
+  return Buffer.concat([Buffer.of(tag, content.length), content])
+}
+
+// TLS-15
+t.test('an authority vouches for nobody without keyCertSign, and for nobody but its own names', async t => {
+  const path = '/machines/1'
+  const reason = async (authority: Authority, options: CertificateOptions = {}) => {
+    const leaf = await authority.issue(options)
+    const client = { ...leaf, certificatePem: leaf.certificatePem + authority.certificatePem }
+    const answered = await ask(world, fapi1, { client, path })
+    return answered.status === 200 ? 'allowed' : await reasonOf(fapi1, answered)
+  }
+  const below = (options: CertificateOptions) => world.clientCa.issueAuthority('Intermediate CA', options)
+  t.equal(await reason(await below({})), 'allowed')
+  t.equal(await reason(await below({ keyUsage: KEY_USAGE.crlSign })), UNTRUSTED, 'for lists only')
+  t.equal(
+    await reason(await below({ keyUsage: KEY_USAGE.digitalSignature })),
+    UNTRUSTED,
+    'for signatures only',
+  )
+  for (const critical of [true, false]) {
+    const partners = await below({ extensions: [{ ...PARTNER_NAMES_ONLY, critical }] })
+    const words = `constraint ${critical ? 'critical' : 'not critical'}`
+    t.equal(await reason(partners, { sanDns: ['a.partner.example'] }), 'allowed', words)
+    t.equal(await reason(partners, { sanDns: ['a.other.example'] }), UNTRUSTED, words)
+    t.equal(await reason(partners, { sanDns: ['a.partner.example', 'b.example'] }), UNTRUSTED, words)
+  }
 })
 
 // TLS-18

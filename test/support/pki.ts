@@ -29,7 +29,13 @@ export type KeyKind = 'ec-p256' | 'rsa-2048' | 'rsa-1024' | 'rsa-pss-2048' | 'ed
 export type SignatureHashName = 'SHA-1' | 'SHA-256' | 'SHA-384' | 'SHA-512'
 
 /** Flags of keyUsage (RFC 5280 §4.2.1.3), to be combined with `|`. */
-export const KEY_USAGE = { digitalSignature: 1, keyEncipherment: 4, keyCertSign: 32, crlSign: 64 } as const
+export const KEY_USAGE = {
+  digitalSignature: 1,
+  keyEncipherment: 4,
+  keyAgreement: 16,
+  keyCertSign: 32,
+  crlSign: 64,
+} as const
 
 /** Purposes of extendedKeyUsage (RFC 5280 §4.2.1.12). */
 export const EXTENDED_KEY_USAGE = {
@@ -62,6 +68,8 @@ export interface CertificateOptions {
   readonly serial?: string
   /** Adds a critical extension that no one knows. */
   readonly unknownCriticalExtension?: boolean
+  /** In addition to all others. */
+  readonly extensions?: readonly ExtensionOptions[]
 }
 
 export interface ExtensionOptions {
@@ -147,6 +155,7 @@ async function certify(
     signingKey: signing.key,
     signingAlgorithm: signing.algorithm,
     extensions: [
+      ...(options.extensions ?? []).map(toExtension),
       ...certificateExtensions(options),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
       await x509.AuthorityKeyIdentifierExtension.create((issuer?.keys ?? keys).publicKey),
