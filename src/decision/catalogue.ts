@@ -100,7 +100,7 @@ export const DENIALS = {
     fdx: '401',
     step: 'readCredentials',
     message: 'More than one set of credentials',
-    hint: 'Several Authorization headers, or a header together with an access_token in the query.',
+    hint: 'Several Authorization headers, or a header together with an access_token in the query or in a form.',
   },
   certificate_missing: {
     status: 401,

@@ -13,6 +13,7 @@ import { strictHeaderProblem } from '../request/strict-headers.js'
 import type { Exchange, Forwarded } from '../upstream/forwarding.js'
 import { answerMetadata } from './answer-metadata.js'
 import type { Offer } from './challenge.js'
+import { refuseTokenInForm } from './form-body.js'
 import type { Arrival, Client, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
 import { type Trace, tell } from './tell.js'
@@ -73,6 +74,8 @@ async function decide(
 
   const grant = authorise({ request, match, certificate, token, proof, now })
   if (grant instanceof Denial || route.token === null) return grant
+  const second = await refuseTokenInForm(request.headers, arrival)
+  if (second !== null) return second
   const spent = grant.proof === null ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
   return spent ?? (await gate.countRequest(route.rates, caller, token)) ?? grant
 }

@@ -21,7 +21,7 @@ export const MAX_TOKEN_BYTES = 16 * 1024
  */
 export function readCredentials(headers: RawHeaders, query: string): Verdict<Credentials> {
   const values = valuesOf(headers, 'authorization')
-  const inQuery = queryHasAccessToken(query)
+  const inQuery = formHasAccessToken(query)
   if (values.length + (inQuery ? 1 : 0) > 1)
     return new Denial('credentials_multiple', inQuery ? 'header and query' : 'several Authorization headers')
   if (inQuery) return new Denial('credentials_malformed', 'access_token in the query')
@@ -49,18 +49,18 @@ export function attemptedSchemes(headers: RawHeaders, query: string): ReadonlySe
       ? [value.slice(0, value.search(/ |$/)).toLowerCase() as Credentials['scheme']]
       : [],
   )
-  return new Set(queryHasAccessToken(query) ? [...schemes, 'bearer'] : schemes)
+  return new Set(formHasAccessToken(query) ? [...schemes, 'bearer'] : schemes)
 }
 
-/** Finds `access_token` as a name, in any position and however encoded. */
-function queryHasAccessToken(query: string): boolean {
-  if (query === '') return false
-  return query.split(/[&;]/).some(pair => {
+/** Finds `access_token` as a name in a query or a form, in any position and however encoded. */
+export function formHasAccessToken(form: string): boolean {
+  if (form === '') return false
+  return form.split(/[&;]/).some(pair => {
     const name = pair.split('=', 1)[0] as string
     try {
       return decodeURIComponent(name.replaceAll('+', ' ')).trim() === 'access_token'
     } catch {
-      return false // readTarget refuses malformed escapes before anyone asks
+      return false // a name with a malformed escape is none that anybody would take for it
     }
   })
 }

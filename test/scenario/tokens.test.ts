@@ -2,6 +2,7 @@ import { createHash, createPublicKey, type KeyObject, randomBytes, randomUUID, s
 import { once } from 'node:events'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { DENIALS, type DenialCode } from '../../src/decision/denials.js'
 import {
@@ -9,6 +10,7 @@ import {
   type Ask,
   ask,
   boundToken,
+  connectRaw,
   createWorld,
   HOST,
   policyText,
@@ -16,6 +18,7 @@ import {
   startPostern,
   untilAsync,
 } from '../support/postern.js'
+import type { RawMessage } from '../support/raw-client.js'
 import {
   createTokenIssuer,
   encode,
@@ -291,6 +294,89 @@ t.test('a token in a form is no credential, neither alone nor in place of a bad 
     alone: [form(undefined), 'credentials_missing'],
     'beside an expired one': [form(good({ iat: seconds() - 600, exp: seconds() - 300 })), 'token_expired'],
   })
+})
+
+const FORM = 'application/x-www-form-urlencoded'
+
+/** A form beside a token that is good, in so many pieces. */
+async function postForm(pieces: readonly string[], headers: readonly string[]): Promise<RawMessage> {
+  const connection = await connectRaw(world, postern, world.client)
+  const head = [`POST /posts/1 HTTP/1.1`, `Host: ${HOST}`, `Authorization: Bearer ${good()}`, ...headers]
+  connection.write(`${head.join('\r\n')}\r\n\r\n`)
+  for (const piece of pieces) {
+    await delay(20)
+    connection.write(piece)
+  }
+  const answer = await connection.answer()
+  connection.destroy()
+  return answer
+}
+
+t.test('a token in a form beside a good one is refused, however the form is written', async t => {
+  const before = counting.requests.length
+  const form = (body: string, type = FORM): Ask => ({
+    method: 'POST',
+    path: '/posts/1',
+    token: good(),
+    body,
+    headers: { 'Content-Type': type },
+  })
+  // BT-03
+  await refuses(t, {
+    first: [form(`access_token=${good()}&a=b`), 'credentials_multiple'],
+    last: [form('a=b&access_token=x'), 'credentials_multiple'],
+    'without a value': [form('access_token'), 'credentials_multiple'],
+    encoded: [form('%61ccess%5Ftoken=x'), 'credentials_multiple'],
+    'with a charset': [form('access_token=x', `${FORM}; charset=utf-8`), 'credentials_multiple'],
+    'in another case': [form('access_token=x', FORM.toUpperCase()), 'credentials_multiple'],
+  })
+  const unreadable = { ...form('x'), headers: { 'Content-Type': FORM, 'Content-Encoding': 'gzip' } }
+  t.equal((await send(unreadable)).status, 400, 'compressed')
+  t.equal((await send(form(`a=${'x'.repeat(64 * 1024)}`))).status, 413, 'too long to look through')
+  const chunked = ['3\r\na=b\r\n', '7\r\n&access\r\n', '7\r\n_token=\r\n0\r\n\r\n']
+  t.equal((await postForm(chunked, [`Content-Type: ${FORM}`, 'Transfer-Encoding: chunked'])).status, 400)
+  const endless = Array.from({ length: 9 }, () => `2000\r\n${'x'.repeat(8192)}\r\n`)
+  t.equal((await postForm(endless, [`Content-Type: ${FORM}`, 'Transfer-Encoding: chunked'])).status, 413)
+  t.equal(counting.requests.length, before, 'the API was not asked')
+})
+
+t.test('a form without a token arrives as it was sent, and what is no form is not looked into', async t => {
+  const sent = async (pieces: readonly string[], headers: readonly string[]) => {
+    t.equal((await postForm(pieces, headers)).status, 200)
+    return counting.bodyOf(counting.requests.at(-1) as never)
+  }
+  const type = `Content-Type: ${FORM}`
+  t.equal(await sent(['a=b&my_access', '_token=c'], [type, 'Content-Length: 21']), 'a=b&my_access_token=c')
+  const long = `a=${'x'.repeat(64 * 1024 - 2)}`
+  t.equal(
+    await sent([long.slice(0, 40_000), long.slice(40_000)], [type, `Content-Length: ${long.length}`]),
+    long,
+  )
+  t.equal(
+    await sent(['3\r\na=b\r\n', '2\r\n&c\r\n', '0\r\n\r\n'], [type, 'Transfer-Encoding: chunked']),
+    'a=b&c',
+  )
+  t.equal(await sent([], [type, 'Content-Length: 0']), '')
+  t.equal(await sent(['0\r\n\r\n'], [type, 'Transfer-Encoding: chunked']), '')
+  t.equal(
+    await sent(['{"access_token":1}'], ['Content-Type: application/json', 'Content-Length: 18']),
+    '{"access_token":1}',
+  )
+  t.equal(
+    await sent(['access_token=1'], ['Content-Type: text/plain', 'Content-Length: 14']),
+    'access_token=1',
+  )
+  const expecting = await connectRaw(world, postern, world.client)
+  expecting.write(
+    `POST /posts/1 HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer ${good()}\r\n${type}\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n`,
+  )
+  t.equal((await expecting.answer()).status, 100)
+  expecting.write('a=b')
+  let last = await expecting.answer()
+  while (last.status === 100) last = await expecting.answer()
+  t.equal(last.status, 200)
+  t.equal(counting.bodyOf(counting.requests.at(-1) as never), 'a=b')
+  expecting.destroy()
 })
 
 t.test('nothing that a token says can break out of the answer or of the log line', async t => {
