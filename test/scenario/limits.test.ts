@@ -66,11 +66,14 @@ t.teardown(async () => {
 
 const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`
 
-/** The API holds its answers until it is told to give them. */
+/** The API holds its answers until it is told to give them; to paths with `begun` it has begun. */
 function holding() {
   const usual = counting.respond
   const held: ServerResponse[] = []
-  counting.respond = (_, response) => void held.push(response)
+  counting.respond = (request, response) => {
+    if (request.url?.includes('begun')) response.write('early, ')
+    held.push(response)
+  }
   return {
     held,
     release: () => {
@@ -193,7 +196,8 @@ t.test(
   async t => {
     scripted.script(switchAndEcho())
     const { held, release } = holding()
-    const [idle, busy, tunnel] = await Promise.all([
+    const [idle, busy, begun, tunnel] = await Promise.all([
+      connectRaw(world, aging),
       connectRaw(world, aging),
       connectRaw(world, aging),
       connectRaw(world, aging),
@@ -204,17 +208,20 @@ t.test(
     )
     t.equal((await tunnel.answer()).status, 101)
     busy.write(get('/open/slow'))
+    begun.write(get('/open/begun'))
     await idle.closed()
     const age = performance.now() - started
     t.ok(age > 1500 && age < 6000, `${Math.round(age)} ms`)
     await new Promise(resolve => setTimeout(resolve, 500))
     t.equal(busy.ending, 'open', 'its answer is still due')
-    t.equal(held.length, 1)
+    t.equal(held.length, 2)
     release()
     const last = await busy.answer()
     t.equal(last.body.toString(), 'late')
     t.strictSame(last.values('connection'), ['close'])
     await busy.closed()
+    t.equal((await begun.answer()).body.toString(), 'early, late')
+    await begun.closed()
     tunnel.write('still here')
     t.equal((await tunnel.bytes(10)).toString(), 'still here', 'a tunnel lasts')
     tunnel.destroy()
