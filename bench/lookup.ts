@@ -49,6 +49,7 @@ function routes(count: number): Route[] {
     responseTimeoutMs: null,
     profile: 'custom',
     headers: 'tolerant',
+    paths: [],
     metadataPath: null,
     metadata: null,
   }))
@@ -103,11 +104,11 @@ for (const size of SIZES) {
     httpVersion: '1.1',
     rawHeaders: ['Host', 'api.bank.example', 'Accept', '*/*'],
   }
-  const lookup = measure(() => index.match('GET', path))
+  const lookup = measure(() => index.match('GET', { path, ambiguities: [] }))
   const decision = measure(() => {
     const request = readRequest(head, SERVED)
     if (request instanceof Denial) throw new Error(request.code)
-    const match = index.match(request.method, request.path)
+    const match = index.match(request.method, request)
     if (match instanceof Denial) throw new Error(match.code)
     const grant = authorise({ request, match, certificate: null, token, proof: null, now: NOW })
     if (grant instanceof Denial) throw new Error(`${grant.code}: ${grant.detail}`)

@@ -50,6 +50,7 @@ function jsonRoute(route: Route) {
     mode: 'enforce',
     profile: route.profile,
     headers: route.headers,
+    paths: route.paths,
   }
 }
 
@@ -69,6 +70,11 @@ function printRoutes({ routes, warnings, hash }: Configuration): void {
     route.upstream ?? '-',
   ])
   print(table([['METHOD', 'PATH', 'SECURITY', 'PROFILE', 'FLOW', 'SCOPES', 'UPSTREAM'], ...rows]))
+  const relaxed = routes.routes.filter(({ paths }) => paths.length > 0)
+  if (relaxed.length > 0)
+    print(
+      `\npaths with more than one reading\n${relaxed.map(({ id, paths }) => `  ${id}: ${paths.join(', ')}`).join('\n')}`,
+    )
   const documents = routes.ownRoutes.filter(({ method }) => method === 'GET')
   if (documents.length > 0)
     print(`\nmetadata (RFC 9728)\n${documents.map(({ template }) => `  ${template}`).join('\n')}`)

@@ -89,8 +89,8 @@ export async function explainRequest(
 ): Promise<Explanation> {
   const answers = new Answers()
   const request = imaginedRequest(configuration, method, url, evidence)
-  answers.note('request', request, 'one reading')
-  const match = request instanceof Denial ? request : configuration.routes.match(request.method, request.path)
+  answers.note('request', request, request instanceof Denial ? '' : factOfPath(request))
+  const match = request instanceof Denial ? request : configuration.routes.match(request.method, request)
   if (!(request instanceof Denial))
     answers.note('route', match, match instanceof Denial ? '' : factOfMatch(match))
   if (!(request instanceof Denial) && !(match instanceof Denial))
@@ -178,9 +178,16 @@ function imaginedRequest(
   )
 }
 
+function factOfPath({ ambiguities }: RequestFacts): string {
+  return ambiguities.length === 0
+    ? 'one reading'
+    : `one reading where a route allows ${ambiguities.join(', ')}`
+}
+
 function factOfMatch({ route, parameters }: RouteMatch): string {
   const values = Object.entries(parameters).map(([name, value]) => `${name}=${value}`)
-  return [`${route.method} ${route.template} of ${route.api}`, ...values].join(', ')
+  const allowed = route.paths.length === 0 ? [] : [`allows ${route.paths.join(', ')} in paths`]
+  return [`${route.method} ${route.template} of ${route.api}`, ...values, ...allowed].join(', ')
 }
 
 function certificateOf(

@@ -73,7 +73,7 @@ function routeFor(method: string, base: string, metadata: ResourceMetadata, erro
       rates: [],
       responseTimeoutMs: null,
     },
-    ...{ profile: 'custom', headers: 'tolerant', metadataPath: null, metadata },
+    ...{ profile: 'custom', headers: 'tolerant', paths: [], metadataPath: null, metadata },
   }
 }
 

@@ -6,6 +6,7 @@ import { RouteIndex } from '../policy/route-index.js'
 import { checkRouteAuthorisation, stepUpOf, warnOfReplacedRules } from './compile-authorisation.js'
 import { compileDpop } from './compile-dpop.js'
 import { metadataPathFor, metadataRoutes } from './compile-metadata.js'
+import { allowedAmbiguities, checkRoutePaths, warnOfRelaxedPaths } from './compile-paths.js'
 import { checkProfile } from './compile-profile.js'
 import { checkRates, ratesOf, warnOfReplacedRates } from './compile-rate.js'
 import type { Draft } from './draft.js'
@@ -48,6 +49,7 @@ export function compileRoutes(draft: Draft): {
   warnOfReplacedRules(draft)
   warnOfReplacedRates(draft)
   if (whole) checkRates(draft, compiled)
+  warnOfRelaxedPaths(draft)
   checkIds(draft, compiled)
   const index = buildIndex(draft, compiled)
   return { routes: compiled.map(one => one.route), index: whole ? index : null }
@@ -128,10 +130,12 @@ class RouteDraft {
       responseTimeoutMs: this.#settings.get('timeout').value ?? null,
       profile: this.#profile(),
       headers: this.#settings.get('headers').value ?? defaultsOf(this.#profile()).headers,
+      paths: allowedAmbiguities(this.#settings.get('paths').value),
       metadataPath: token === null || api?.base === undefined ? null : metadataPathFor(draft, api.base),
       metadata: null,
     }
     this.#checkPossession(route)
+    checkRoutePaths(draft, this.#key, route, this.#settings.get('paths').path)
     const rateFrom = this.#settings.get('rate').path
     return { route, segments: target.segments, path: this.#path, rateFrom }
   }
@@ -351,7 +355,7 @@ function buildIndex(draft: Draft, compiled: readonly CompiledRoute[]): RouteInde
     return null
   }
   for (const { route, segments, path } of compiled) {
-    const found = built.match(route.method, unlikelyPath(segments))
+    const found = built.match(route.method, { path: unlikelyPath(segments), ambiguities: [] })
     if (found instanceof Denial || found.route !== route)
       draft.problemAtKey(
         path,

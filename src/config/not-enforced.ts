@@ -5,7 +5,7 @@ import type { Path } from './source-tree.js'
  * refused by name. A version that enforces one of them takes it out here and puts it into the schema.
  */
 
-const ROUTE_KEYS = ['mode', 'until', 'paths', 'fields', 'revokes']
+const ROUTE_KEYS = ['mode', 'until', 'fields', 'revokes']
 
 /** By the place of the map they stand in; `*` is any name or number. */
 const KEYS: ReadonlyMap<string, readonly string[]> = new Map([

@@ -3,6 +3,7 @@ import type { ProfileName } from '../policy/profiles.js'
 import type { Draft } from './draft.js'
 import type { AllowList } from './schema-certificates.js'
 import type { WrittenClaimRule } from './schema-claims.js'
+import type { RelaxedPaths } from './schema-paths.js'
 import type { WrittenRate } from './schema-rate.js'
 import type { Security } from './schema-route.js'
 import type { Path } from './source-tree.js'
@@ -22,6 +23,7 @@ export interface Effective {
   readonly certificates: AllowList
   readonly profile: ProfileName
   readonly headers: 'strict' | 'tolerant'
+  readonly paths: RelaxedPaths
   readonly timeout: number
   readonly rate: readonly WrittenRate[]
 }

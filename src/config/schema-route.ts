@@ -5,6 +5,7 @@ import { certificates } from './schema-certificates.js'
 import { claims } from './schema-claims.js'
 import { dpop } from './schema-dpop.js'
 import { FLOWS } from './schema-flow.js'
+import { paths } from './schema-paths.js'
 import { rate } from './schema-rate.js'
 import { acrValue, duration, oneOrMany, scopeToken, text, words } from './schema-values.js'
 
@@ -128,6 +129,7 @@ export const routeSettings = {
     .describe(
       'strict: requests need a UUID in x-fapi-interaction-id, and what they have in FDX-API-Actor-Type and x-fapi-customer-ip-address must be valid. Default: tolerant; strict in the profiles of FDX.',
     ),
+  paths: paths.optional(),
   timeout: duration('1ms', '1h')
     .optional()
     .describe('Longest wait for the upstream, instead of its own timeouts.response.'),

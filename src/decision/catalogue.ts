@@ -20,7 +20,7 @@ export const DENIALS = {
     fdx: '401',
     step: 'readRequest',
     message: 'The path has more than one reading',
-    hint: 'Dot segments, empty segments, encoded separators or needless percent-encoding. Send the plain spelling.',
+    hint: 'Dot segments, empty segments, encoded separators or needless percent-encoding. Send the plain spelling; for APIs that need another, `paths` of a route allows some of it.',
   },
   host_unknown: {
     status: 400,

@@ -40,7 +40,7 @@ async function decide(
   const caller = callerOf(arrival, client, certificate, gate)
   trace.caller = caller
 
-  const match = gate.routes.match(request.method, request.path)
+  const match = gate.routes.match(request.method, request)
   if (match instanceof Denial) return match
   trace.match = match
   const { route } = match

@@ -42,9 +42,15 @@ export function parseTemplate(template: string): readonly Segment[] | TemplatePr
     segments.push(segment)
   }
   const example = canonicalPath(exampleOf(segments))
-  if (example instanceof Denial)
+  const problem =
+    example instanceof Denial
+      ? `no request can match "${template}": ${example.detail}`
+      : example.ambiguities.length > 0
+        ? `"${template}" holds ${example.ambiguities.join(', ')}, which \`paths\` can allow in parameters only`
+        : null
+  if (problem !== null)
     return new TemplateProblem(
-      `no request can match "${template}": ${example.detail}`,
+      problem,
       'write the path as clients send it, without empty segments, dots, ";" or needless escapes',
     )
   const plain = plainSpelling(template)

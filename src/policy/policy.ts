@@ -1,3 +1,4 @@
+import type { Ambiguity } from '../request/canonical-path.js'
 import type { CertificatePattern } from './certificate-patterns.js'
 import type { ClaimRule } from './claim-rules.js'
 import type { ProfileName } from './profiles.js'
@@ -82,6 +83,8 @@ export interface Route {
   readonly profile: ProfileName
   /** `strict`: requests whose FAPI or FDX headers are missing or malformed are refused. */
   readonly headers: 'strict' | 'tolerant'
+  /** What its paths may hold although servers read it differently; empty for most. */
+  readonly paths: readonly Ambiguity[]
   /** Path of the metadata (RFC 9728) that challenges of this route name; null: they name none. */
   readonly metadataPath: string | null
   /** What the route itself answers; null for every route of the policy file. */

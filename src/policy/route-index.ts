@@ -1,5 +1,7 @@
 import { Denial, type Verdict } from '../decision/denials.js'
-import { plainSpelling } from '../request/canonical-path.js'
+import { type Ambiguity, type CanonicalPath, decode } from '../request/canonical-path.js'
+import { hasOtherReadings, otherReadings, type Reading } from '../request/path-readings.js'
+import { operandsOf } from './claim-rules.js'
 import { parseTemplate, type Segment, TemplateProblem } from './path-template.js'
 import type { Route } from './policy.js'
 
@@ -68,15 +70,20 @@ export class RouteIndex {
     return conflicts.length > 0 ? conflicts : new RouteIndex(routes, ownRoutes, roots)
   }
 
-  /** The route for a canonical path, or `route_unknown`, or `method_not_allowed` with the methods that exist there. */
-  match(method: string, path: string): Verdict<RouteMatch> {
+  /**
+   * The route for a canonical path, or `route_unknown`, or `method_not_allowed` with the methods that exist there;
+   * `path_ambiguous` when the route does not allow what the path holds, or an upstream could read another route's path in it.
+   */
+  match(method: string, { path, ambiguities }: CanonicalPath): Verdict<RouteMatch> {
     const texts = path.slice(1).split('/', MAX_SEGMENTS + 1)
-    if (texts.length > MAX_SEGMENTS) return new Denial('route_unknown', `more than ${MAX_SEGMENTS} segments`)
     const root = this.#roots.get(method)
-    const leaf = root === undefined ? null : find(root, texts, 0)
-    if (path.includes('%') && root !== undefined && find(root, texts.map(plainSpelling), 0) !== leaf)
-      return new Denial('path_ambiguous', 'the route depends on whether percent-encoding is undone')
-    if (leaf !== null) return { route: leaf.route, parameters: parametersOf(leaf.segments, texts) }
+    const leaf = root === undefined || texts.length > MAX_SEGMENTS ? null : find(root, texts, 0)
+    if (ambiguities.length > 0) {
+      const refused = notAllowed(ambiguities, leaf)
+      if (refused !== null) return new Denial('path_ambiguous', refused)
+    }
+    if (texts.length > MAX_SEGMENTS) return new Denial('route_unknown', `more than ${MAX_SEGMENTS} segments`)
+    if (leaf !== null) return this.#strayed(path, leaf) ?? matched(leaf, texts)
     const allowed = [...this.#roots]
       .filter(([, other]) => find(other, texts, 0) !== null)
       .map(([name]) => name)
@@ -84,6 +91,63 @@ export class RouteIndex {
     const allow = allowed.sort().join(', ')
     return new Denial('method_not_allowed', `the path has ${allow}`, { allow })
   }
+
+  /** Whatever an upstream makes of the path, the rules of this route must be the ones for it; else a denial. */
+  #strayed(path: string, leaf: Leaf): Denial | null {
+    if (!hasOtherReadings(path)) return null
+    const readings = otherReadings(path)
+    if (readings instanceof Denial) return readings
+    const stray = readings.find(reading => !this.#isGoverned(reading, leaf))
+    if (stray !== undefined)
+      return new Denial(
+        'path_ambiguous',
+        `some servers read a path in it that ${leaf.route.id} does not govern`,
+      )
+    return restsOnPath(leaf.route) && !haveSameValues(path, readings)
+      ? new Denial(
+          'path_ambiguous',
+          'some servers read another value of a path parameter in it, and a claim rule rests on one',
+        )
+      : null
+  }
+
+  /**
+   * The reading is a path of the same route, or of no route at all and one into which a parameter with an encoded slash
+   * unfolds. A path that lost its end never is the latter.
+   */
+  #isGoverned({ path, isCutShort }: Reading, { route }: Leaf): boolean {
+    const texts = path.slice(1).split('/')
+    const found = find(this.#roots.get(route.method) as Node, texts, 0)
+    if (found !== null || isCutShort) return found?.route === route
+    return [...this.#roots.values()].every(root => find(root, texts, 0) === null)
+  }
+}
+
+/** Why a path with these must not pass; null when its route allows them all. */
+function notAllowed(ambiguities: readonly Ambiguity[], leaf: Leaf | null): string | null {
+  if (leaf === null) return `no route has this path, and it holds ${ambiguities.join(', ')}`
+  const missing = ambiguities.filter(each => !leaf.route.paths.includes(each))
+  return missing.length === 0 ? null : `${leaf.route.id} does not allow ${missing.join(', ')} in paths`
+}
+
+/** A claim rule compares a path parameter, so its value decides whose data is served. */
+function restsOnPath({ token }: Route): boolean {
+  return token?.claims.some(({ test }) => operandsOf(test).some(({ from }) => from === 'path')) === true
+}
+
+/** Claim rules see a parameter decoded once; every reading of the path must show the same. */
+function haveSameValues(path: string, readings: readonly Reading[]): boolean {
+  const values = valuesIn(path)
+  return readings.every(reading => valuesIn(reading.path) === values)
+}
+
+/** Every segment decoded, one a line: control characters are in none. */
+function valuesIn(path: string): string {
+  return path.split('/').map(decode).join('\n')
+}
+
+function matched({ route, segments }: Leaf, texts: readonly string[]): RouteMatch {
+  return { route, parameters: parametersOf(segments, texts) }
 }
 
 function newNode(): Node {

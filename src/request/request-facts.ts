@@ -1,14 +1,12 @@
 import { Denial, type Verdict } from '../decision/denials.js'
-import { canonicalPath } from './canonical-path.js'
+import { type CanonicalPath, canonicalPath } from './canonical-path.js'
 import { type RawHeaders, valuesOf } from './headers.js'
 
-/** What a request says of itself, read once and unambiguous. */
-export interface RequestFacts {
+/** What a request says of itself, read once and, but for what a route may allow in its path, unambiguous. */
+export interface RequestFacts extends CanonicalPath {
   readonly method: string
   /** Path and query exactly as they came; what is forwarded. */
   readonly target: string
-  /** The path part of `target`; what is matched and logged. */
-  readonly path: string
   /** The part of `target` after `?`, or ''. May hold personal data: never logged. */
   readonly query: string
   /** The one Host, lower case, as in `Host`; one of the served ones. */
@@ -59,12 +57,12 @@ export function readRequest(head: RequestHead, served: Served): Verdict<RequestF
   const target = readTarget(head, served, host)
   if (target instanceof Denial) return target
   const mark = target.indexOf('?')
-  const path = canonicalPath(mark === -1 ? target : target.slice(0, mark))
-  if (path instanceof Denial) return path
+  const canonical = canonicalPath(mark === -1 ? target : target.slice(0, mark))
+  if (canonical instanceof Denial) return canonical
   const query = mark === -1 ? '' : target.slice(mark + 1)
   if (BAD_ESCAPE.test(query))
     return new Denial('request_malformed', 'malformed percent-encoding in the query')
-  return { method: head.method, target, path, query, host, headers: head.rawHeaders }
+  return { ...canonical, method: head.method, target, query, host, headers: head.rawHeaders }
 }
 
 function framingProblem(head: RequestHead): string | null {

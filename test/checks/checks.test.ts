@@ -112,12 +112,13 @@ function judge({
     responseTimeoutMs: null,
     profile: 'custom',
     headers: 'tolerant',
+    paths: [],
     metadataPath: null,
     metadata: null,
     ...changes,
   }
   const verdict = authorise({
-    request: { method: 'GET', target: '/a', path: '/a', query: '', host: 'h', headers: [] },
+    request: { method: 'GET', target: '/a', path: '/a', ambiguities: [], query: '', host: 'h', headers: [] },
     match: { route, parameters: {} },
     certificate,
     token: tokenFacts(given, { ...RULES, ...rules }),

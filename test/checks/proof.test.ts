@@ -44,6 +44,7 @@ const ROUTE: Route = {
   certificates: null,
   profile: 'custom',
   headers: 'tolerant',
+  paths: [],
   metadataPath: null,
   metadata: null,
   rates: [],
@@ -59,7 +60,15 @@ function caseOf(given: Circumstances): Case {
   for (const [name, value] of Object.entries(claims)) if (value === undefined) delete claims[name]
   const { method = 'GET', path = '/a/b' } = given
   return {
-    request: { method, target: `${path}?q`, path, query: 'q', host: 'api.example', headers: [] },
+    request: {
+      method,
+      target: `${path}?q`,
+      path,
+      ambiguities: [],
+      query: 'q',
+      host: 'api.example',
+      headers: [],
+    },
     match: { route: ROUTE, parameters: {} },
     rule: {
       issuers: ['main'],

@@ -117,7 +117,7 @@ apis:
     base: /machines
     security: [mtls]
     routes:
-      GET /{id}: {}
+      GET /{id}: { paths: { encodedSlash: allow, semicolon: allow } }
   - name: Open
     base: /open
     security: public
@@ -218,7 +218,7 @@ t.test('what cannot be understood ends with 2, says why on stderr, and prints no
 t.test('check shows the routes of a good policy as a table', async t => {
   const { code, stdout, stderr } = await postern(['check'], { NO_COLOR: '1' })
   t.equal(code, 0)
-  const [table = '', metadata] = stdout.trimEnd().split('\n\n')
+  const [table = '', relaxed, metadata] = stdout.trimEnd().split('\n\n')
   const [head = '', ...rows] = table.split('\n')
   t.match(head, /^METHOD +PATH +SECURITY +PROFILE +FLOW +SCOPES +UPSTREAM$/)
   t.equal(rows.length, 7)
@@ -231,11 +231,17 @@ t.test('check shows the routes of a good policy as a table', async t => {
   t.match(rows[4], /^GET +\/machines\/\{id\} +mtls +custom +- +- +provider$/)
   t.match(rows[5], /^GET +\/open\/\{path\.\.\.\} +public /)
   t.equal(
+    relaxed,
+    'paths with more than one reading\n  GET /machines/{id}: encodedSlash, semicolon',
+    'what is relaxed, and where',
+  )
+  t.equal(
     metadata,
     ['metadata (RFC 9728)', ...METADATA.map(path => `  ${path}`)].join('\n'),
     'what Postern answers itself',
   )
   t.match(stderr, /warning policies\.yaml:\d+:\d+ /)
+  t.match(stderr, /warning policies\.yaml:\d+:\d+ encodedSlash is allowed: .*%2F.*\n +keep it to the routes/)
   t.match(stderr, /7 routes, policy [0-9a-f]{12}\n$/)
 })
 
@@ -252,7 +258,7 @@ t.test('check --json has the keys that were promised', async t => {
   )
   const keys = [
     ...['id', 'method', 'template', 'api', 'security', 'flow', 'scopes', 'upstream', 'mode'],
-    ...['profile', 'headers'],
+    ...['profile', 'headers', 'paths'],
   ]
   for (const route of result.routes) t.strictSame(Object.keys(route), keys)
   t.strictSame(result.routes[1], {
@@ -267,7 +273,9 @@ t.test('check --json has the keys that were promised', async t => {
     mode: 'enforce',
     profile: 'custom',
     headers: 'tolerant',
+    paths: [],
   })
+  t.strictSame(result.routes[4].paths, ['encodedSlash', 'semicolon'])
 })
 
 t.test('check reads the policy that the environment names; -c comes before it', async t => {
@@ -400,6 +408,30 @@ t.test(
   },
 )
 
+t.test('explain names what a path holds, and the route that allows it or does not', async t => {
+  const factsOf = async (path: string) => {
+    const { stdout } = await postern(['explain', 'GET', path, '--cert', 'certs/client.pem', '--json'])
+    const { checks, code } = JSON.parse(stdout)
+    const factOf = (name: string) => checks.find(({ check }: { check: string }) => check === name)?.fact
+    return [code, factOf('request'), factOf('route')]
+  }
+  t.strictSame(await factsOf('/machines/1%2F2'), [
+    null,
+    'one reading where a route allows encodedSlash',
+    'GET /machines/{id} of Machines, id=1%2F2, allows encodedSlash, semicolon in paths',
+  ])
+  t.strictSame(await factsOf('/accounts/1%2F2'), [
+    'path_ambiguous',
+    'one reading where a route allows encodedSlash',
+    'path_ambiguous: GET /accounts/{id} does not allow encodedSlash in paths',
+  ])
+  t.strictSame(await factsOf('/machines/1'), [
+    null,
+    'one reading',
+    'GET /machines/{id} of Machines, id=1, allows encodedSlash, semicolon in paths',
+  ])
+})
+
 t.test('explain can judge at another time', async t => {
   const claims = write('today.json', JSON.stringify(claimsOf()))
   const cert = write('client.pem', client.certificatePem)
@@ -489,6 +521,12 @@ t.test('explain says what the running process says', async t => {
     ],
     ['a token in the query', 'credentials_malformed', { path: '/accounts/1?access_token=x' }],
     ['an ambiguous path', 'path_ambiguous', { token: tokenOf(), path: '/accounts/%2e%2e/accounts/1' }],
+    ['a semicolon where none is allowed', 'path_ambiguous', { path: '/accounts/1;x' }],
+    ['a semicolon where no route is', 'path_ambiguous', { path: '/nothing;x' }],
+    ['a semicolon where it is allowed', null, { path: '/machines/1;x' }],
+    ['an encoded slash where it is allowed', null, { path: '/machines/1%2F2' }],
+    ['a letter as an escape where it is not allowed', 'path_ambiguous', { path: '/machines/%61' }],
+    ['a dot segment behind what is allowed', 'path_ambiguous', { path: '/machines/..;x' }],
     ['a broken query', 'request_malformed', { token: tokenOf(), path: '/accounts/1?%' }],
     ['no such path', 'route_unknown', { token: tokenOf(), path: '/accounts' }],
     ['no such method', 'method_not_allowed', { token: tokenOf(), method: 'DELETE' }],

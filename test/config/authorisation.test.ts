@@ -240,3 +240,50 @@ t.test('clients of an issuer and their certificates', async t => {
   const empty = await load(t, { apis: ONE('{}'), issuer: issuer('{ acme: {} }') })
   t.match(empty.problems[0], /"certificates" is missing in "acme"/)
 })
+
+t.test('relaxed paths are pointed out, once for each place, and reach every route below it', async t => {
+  const { configuration, warnings } = await load(t, {
+    apis: `  - name: A
+    base: /a
+    scopes: none
+    paths: { semicolon: allow }
+    routes:
+      GET /{x}: {}
+      GET /{x}/y: { paths: { encodedSlash: allow, semicolon: refuse } }
+      GET /{x}/z: { paths: {} }
+`,
+  })
+  t.match(warnings, [/^4: semicolon is allowed: /, /^7: encodedSlash is allowed: /])
+  t.equal(warnings.length, 2)
+  t.same(
+    configuration?.routes.routes.map(({ paths }) => paths),
+    [['semicolon'], ['encodedSlash'], []],
+    'what the nearest place says counts as a whole',
+  )
+})
+
+t.test('a claim rule on the path and a relaxation that changes values contradict each other', async t => {
+  const claims = 'claims: { sub: { equals: path.consentId } }'
+  for (const key of ['encodedSlash', 'semicolon', 'encodedPercent'])
+    t.match((await load(t, { apis: ONE(`{ ${claims}, paths: { ${key}: allow } }`) })).problems, [
+      new RegExp(
+        `^1: a claim rule of "GET /{consentId}" compares a path parameter with sub, and with ${key}`,
+      ),
+    ])
+  for (const paths of ['{ encodedUnreserved: allow }', '{ semicolon: refuse }', '{}'])
+    t.ok((await load(t, { apis: ONE(`{ ${claims}, paths: ${paths} }`) })).configuration, paths)
+  const elsewhere = 'claims: { sub: { equals: client.id } }'
+  t.ok((await load(t, { apis: ONE(`{ ${elsewhere}, paths: { semicolon: allow } }`) })).configuration)
+})
+
+t.test('templates stay without what paths may be allowed to hold', async t => {
+  for (const [template, held] of [
+    ['/a;v', 'semicolon'],
+    ['/a%2Fb', 'encodedSlash'],
+    ['/%61', 'encodedUnreserved'],
+    ['/%2561', 'encodedPercent'],
+  ])
+    t.match((await load(t, { apis: ONE(`{ paths: { ${held}: allow } }`, `GET ${template}`) })).problems, [
+      new RegExp(`holds ${held}, which .paths. can allow in parameters only`),
+    ])
+})

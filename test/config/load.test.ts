@@ -232,6 +232,7 @@ t.test('a valid policy becomes settings with every default, frozen', async t => 
     responseTimeoutMs: null,
     profile: 'custom',
     headers: 'tolerant',
+    paths: [],
     metadataPath: null,
     metadata: null,
     rates: [],
@@ -289,7 +290,7 @@ apis:
     base: /
     scopes: none
     routes:
-      GET /ws: { id: socket, upgrade: websocket, upstream: two, timeout: 2s }
+      GET /ws: { id: socket, upgrade: websocket, upstream: two, timeout: 2s, paths: { encodedPercent: allow, semicolon: allow, encodedSlash: refuse } }
       GET /rest/{path...}: { security: public, errors: fdx }
       PUT /m/{id}: { security: [mtls], certificates: [{ commonName: a, dns: A.example }], profile: custom, headers: strict }
       DELETE /o: { claims: { tenant: { equals: acme, otherwise: 404 } }, acr: gold, maxAuthAge: 5m, scopes: { any: [a, b], all: [c], optional: [d] }, flow: [authorization_code], issuer: found, binding: if-present, dpop: { maxAge: 5m } }
@@ -369,6 +370,7 @@ apis:
     upgrade: 'websocket',
     upstream: 'two',
     responseTimeoutMs: 2000,
+    paths: ['semicolon', 'encodedPercent'],
   })
   t.match(socket.token, { issuers: ['fetched', 'found'], flows: ['client_credentials'], binding: 'required' })
   t.match(rest, { mtls: false, token: null, errors: 'fdx', responseTimeoutMs: 1000 })
@@ -577,7 +579,7 @@ t.test('what belongs to later versions is refused by name', async t => {
     ['issuer: main }', 'issuer: main, fields: {} }', '18:47 "fields"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
   ]
-  for (const key of ['mode', 'until', 'paths', 'fields', 'revokes'])
+  for (const key of ['mode', 'until', 'fields', 'revokes'])
     await refused(
       t,
       [`25:17 "${key}" is not enforced by this version`],

@@ -255,8 +255,12 @@ t.test('a route where the metadata is served does not load', async t => {
   )
   await loaded({ top: second('GET /oauth-protected-resource'), server: 'resourceMetadata: false' })
   const { routes } = await loaded({ top: second('GET /{rest...}') })
-  t.match(routes.match('GET', '/.well-known/oauth-protected-resource/a'), { route: { upstream: null } })
-  t.match(routes.match('GET', '/.well-known/other'), { route: { upstream: 'provider' } })
+  t.match(routes.match('GET', { path: '/.well-known/oauth-protected-resource/a', ambiguities: [] }), {
+    route: { upstream: null },
+  })
+  t.match(routes.match('GET', { path: '/.well-known/other', ambiguities: [] }), {
+    route: { upstream: 'provider' },
+  })
 })
 
 t.test('metadata of a base with parameters is that of the path that is asked for', async t => {

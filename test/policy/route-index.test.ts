@@ -1,8 +1,9 @@
 import t from 'tap'
-import { Denial } from '../../src/decision/denials.js'
+import { Denial, type Verdict } from '../../src/decision/denials.js'
 import { parseTemplate, TemplateProblem } from '../../src/policy/path-template.js'
 import type { Route } from '../../src/policy/policy.js'
-import { RouteIndex } from '../../src/policy/route-index.js'
+import { RouteIndex, type RouteMatch } from '../../src/policy/route-index.js'
+import { canonicalPath } from '../../src/request/canonical-path.js'
 
 function route(method: string, template: string): Route {
   return {
@@ -19,6 +20,7 @@ function route(method: string, template: string): Route {
     responseTimeoutMs: null,
     profile: 'custom',
     headers: 'tolerant',
+    paths: [],
     metadataPath: null,
     metadata: null,
     rates: [],
@@ -31,10 +33,15 @@ function index(...keys: string[]): RouteIndex {
   return built
 }
 
+function match(routes: RouteIndex, method: string, path: string): Verdict<RouteMatch> {
+  const canonical = canonicalPath(path)
+  return canonical instanceof Denial ? canonical : routes.match(method, canonical)
+}
+
 /** The matched route's id, or the denial's code. */
 function answer(routes: RouteIndex, method: string, path: string): string {
-  const match = routes.match(method, path)
-  return match instanceof Denial ? match.code : match.route.id
+  const found = match(routes, method, path)
+  return found instanceof Denial ? found.code : found.route.id
 }
 
 t.test('a literal beats a parameter, and a parameter beats the rest', async t => {
@@ -63,13 +70,13 @@ t.test('a parameter is exactly one segment and never empty', async t => {
     '/Accounts/1',
   ])
     t.equal(answer(routes, 'GET', path), 'route_unknown', path)
-  const match = routes.match('GET', '/files/a/b%20c')
-  t.same(match instanceof Denial ? null : match.parameters, { path: 'a/b%20c' })
+  const found = match(routes, 'GET', '/files/a/b%20c')
+  t.same(found instanceof Denial ? null : found.parameters, { path: 'a/b%20c' })
 })
 
 t.test('a path that exists with other methods is a 405 that names them', async t => {
   const routes = index('PATCH /r/{id}', 'GET /r/{id}', 'POST /r/special')
-  const denial = routes.match('DELETE', '/r/1')
+  const denial = match(routes, 'DELETE', '/r/1')
   t.ok(denial instanceof Denial)
   if (denial instanceof Denial) {
     t.equal(denial.code, 'method_not_allowed')

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { Denial } from '../../src/decision/denials.js'
-import { canonicalPath } from '../../src/request/canonical-path.js'
+import { type Ambiguity, canonicalPath } from '../../src/request/canonical-path.js'
 import { MAX_TOKEN_BYTES, readCredentials } from '../../src/request/credentials.js'
 import { clientInteractionId } from '../../src/request/interaction-id.js'
 import { type RequestHead, readRequest } from '../../src/request/request-facts.js'
@@ -38,7 +38,25 @@ t.test('a path with one reading passes as it is', async t => {
     '/a%3Fb',
     '/a/',
   ])
-    t.equal(canonicalPath(path), path)
+    t.same(canonicalPath(path), { path, ambiguities: [] })
+})
+
+t.test('what a route may allow is named, and the path stays as it came', async t => {
+  const cases: readonly (readonly [path: string, ...held: Ambiguity[]])[] = [
+    ['/a%2Fb', 'encodedSlash'],
+    ['/a%2fb', 'encodedSlash'],
+    ['/a;b', 'semicolon'],
+    ['/a;b=c/d', 'semicolon'],
+    ['/a%3bb', 'semicolon'],
+    ['/%61dmin', 'encodedUnreserved'],
+    ['/a%7Eb', 'encodedUnreserved'],
+    ['/a%2541', 'encodedPercent'],
+    ['/a%252fb', 'encodedSlash', 'encodedPercent'],
+    ['/a%253Bb', 'semicolon', 'encodedPercent'],
+    ['/a%25%34%31', 'encodedUnreserved', 'encodedPercent'],
+    ['/a;%2F%7e%2541', 'encodedSlash', 'semicolon', 'encodedUnreserved', 'encodedPercent'],
+  ]
+  for (const [path, ...ambiguities] of cases) t.same(canonicalPath(path), { path, ambiguities })
 })
 
 t.test('a path with two readings is refused', async t => {
@@ -50,25 +68,31 @@ t.test('a path with two readings is refused', async t => {
     '/a/..',
     '/a/.',
     '/..',
-    '/a;b',
-    '/a/..;/b',
+    '/a%2f%2fb',
+    '/a/%2F',
+    '/a%2F..%2Fb',
+    '/a%252F%252E%252E%252Fb',
     '/a\\b',
     '/a%5cb',
     '/a%5Cb',
-    '/a%2fb',
-    '/a%2Fb',
     '/%2e%2e/a',
     '/a/%2e',
-    '/%61dmin',
+    '/a%255cb',
+    '/a%2500',
+    '/a%25252fb',
+    '/a%25ff',
+    '/a%25%2541',
+    '/%EF%BC%8E%EF%BC%8E/a',
+    '/a%EF%BC%8Fb',
+    '/a%EF%BC%BCb',
+    '/a%EF%BC%9Bb',
+    '/a%EF%BC%852e',
     '/a%00',
     '/a%0d%0a',
     '/a%7f',
     '/a%',
     '/a%2',
     '/a%zz',
-    '/a%252fb',
-    '/a%255c',
-    '/a%3bb',
     '/a<b',
     '/a"b',
     '/a{b}',
@@ -116,8 +140,8 @@ t.test('whatever the path, it passes unchanged or not at all, and no decoding of
     fc.property(fc.array(piece, { maxLength: 12 }), pieces => {
       const path = `/${pieces.join('')}`
       const verdict = canonicalPath(path)
-      if (verdict instanceof Denial) return
-      t.equal(verdict, path)
+      if (verdict instanceof Denial || verdict.ambiguities.length > 0) return
+      t.equal(verdict.path, path)
       const decoded = decodeURIComponent(path)
       t.equal(decoded.split('/').length, path.split('/').length, `${path}: decoding makes no segment`)
       t.notOk(/\\|;|\0|\/\.{0,2}\/|\/\.{1,2}$/.test(decoded), path)
