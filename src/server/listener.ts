@@ -18,6 +18,7 @@ import type { Running } from './compose.js'
 import { type Arrived, Connection } from './connection.js'
 import { ConnectionLimits } from './connection-limits.js'
 import { listen } from './listen.js'
+import { MAX_HEADERS_COUNT, PARSER_SETTINGS } from './parser-settings.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
 const TIMEOUT_CHECK_MS = 1000
@@ -67,14 +68,12 @@ export function createListener(running: () => Running, house: House, limits: Lim
     requestTimeout: limits.requestTimeoutMs,
     keepAliveTimeout: limits.idleTimeoutMs,
     connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-    requireHostHeader: false, // readRequest says it with our own answer
-    insecureHTTPParser: false,
+    ...PARSER_SETTINGS,
     noDelay: true,
   })
   server.maxConnections = limits.connections
   server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION
-  // Node silently drops fields beyond a count, which could hide a second Authorization; bytes are bounded instead.
-  server.maxHeadersCount = 0
+  server.maxHeadersCount = MAX_HEADERS_COUNT
   server.timeout = 0
 
   server.on('connection', (socket: Socket) => {

@@ -142,8 +142,9 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#allow(this.#within(this.#answerMs))
     if (this.#bodyBytes === 0 || this.#sending === null) return
     const { request, response } = this.#exchange
-    // Not before: only now is it sure that the body is wanted (RFC 9110 section 10.1.1).
-    if (expectsContinue(this.#grant.request.headers)) response.writeContinue()
+    // Not before: only now is it sure that the body is wanted. HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
+    if (request.httpVersion !== '1.0' && expectsContinue(this.#grant.request.headers))
+      response.writeContinue()
     this.#upload = new Upload(request, this.#terms.bodyBytes, this.#sending, this)
     this.#upload.start()
   }

@@ -12,7 +12,7 @@ function route(key: string, paths: readonly Ambiguity[] = [], token: TokenRule |
   return {
     ...{ id: key, method, template, api: 'test', mtls: false, certificates: null, token },
     ...{ upstream: 'provider', errors: 'fdx', upgrade: null, responseTimeoutMs: null, profile: 'custom' },
-    ...{ headers: 'tolerant', paths, metadataPath: null, metadata: null },
+    ...{ headers: 'tolerant', paths, rates: [], metadataPath: null, metadata: null },
   }
 }
 
