@@ -11,6 +11,7 @@ const SCRIPT = join(dirname(fileURLToPath(import.meta.url)), 'nodes.js')
 function play(
   t: Test,
   versions: Readonly<Record<string, { readonly lines: string; readonly code: number }>>,
+  more: readonly string[] = [],
 ): Promise<{ readonly code: number; readonly lines: readonly string[] }> {
   const directory = t.testdir({})
   const binaries = Object.entries(versions).map(([version, { lines, code }]) => {
@@ -19,7 +20,7 @@ function play(
     writeFileSync(path, script, { mode: 0o755 })
     return path
   })
-  const env = { ...process.env, NODE_BINARIES: binaries.join(delimiter) }
+  const env = { ...process.env, NODE_BINARIES: [...binaries, ...more].join(delimiter) }
   return new Promise(resolve => {
     const child = execFile(process.execPath, [SCRIPT], { env, timeout: 30_000 }, (_error, stdout) =>
       resolve({ code: child.exitCode ?? -1, lines: stdout.trimEnd().split('\n') }),
@@ -43,6 +44,12 @@ t.test('every supported Node has its row, and the sum comes last', async t => {
     ...['v20.1.0', 'v22.2.0', 'v24.3.0', 'v26.4.0'].map(version => new RegExp(`^${version} +3 +0 +\\d+$`)),
   ])
   t.equal(lines.at(-1), '12 passed, 0 failed')
+})
+
+t.test('a name that is no Node is said and is a failure', async t => {
+  const { code, lines } = await play(t, {}, [join(t.testdir({}), 'missing')])
+  t.equal(code, 1)
+  t.equal(lines.at(-1), '0 passed, 1 failed')
 })
 
 t.test('a Node whose tests fail, break off or contradict themselves is a failure', async t => {

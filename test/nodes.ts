@@ -34,6 +34,7 @@ interface Row {
 const run = promisify(execFile)
 const say = (text: string) => process.stdout.write(`${text}\n`)
 
+/** Rejects when there is no Node at the path. */
 async function binaryAt(path: string): Promise<Binary> {
   const { stdout } = await run(path, ['--version'], { timeout: 10_000 })
   return { path, version: stdout.trim() }
@@ -126,5 +127,8 @@ async function main(words: readonly string[]): Promise<number> {
 
 if (process.argv[1] !== undefined && fileURLToPath(import.meta.url) === realpathSync(process.argv[1])) {
   const words = process.argv.slice(2)
-  process.exitCode = await main(words.length > 0 ? words : DEFAULT_WORDS)
+  process.exitCode = await main(words.length > 0 ? words : DEFAULT_WORDS).catch((problem: unknown) => {
+    say(`${problem}\n0 passed, 1 failed`)
+    return 1
+  })
 }
