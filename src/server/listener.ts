@@ -38,6 +38,8 @@ export interface Listener {
   readonly listen: (host: string, port: number) => Promise<void>
   /** Takes the certificates and trust of the gate in use; ends idle connections that an older trust has judged. */
   readonly trustChanged: () => void
+  /** Answers that have not begun say from now on that they are the last of their connection. */
+  readonly announceEnd: () => void
   /** Stops accepting, ends idle connections; the rest end with their present answer. */
   readonly stopAccepting: () => void
   /** Connections that are open. */
@@ -56,6 +58,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
   const accepted = new Map<string, Accepted>()
   const lastDropTold = new Map<ConnectionLimit, number>()
   const connectionLimits = new ConnectionLimits(limits, dropped)
+  let accepting = true
   const server = createServer({
     ...running().tls.options,
     requestCert: true,
@@ -146,7 +149,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
       if (isStale(connection)) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
-      if (connection.pending === 1 && isStale(connection)) endAfterAnswer(connection, response)
+      if (connection.pending === 1 && isLast(connection, response)) endAfterAnswer(connection, response)
     })
   }
 
@@ -159,7 +162,21 @@ export function createListener(running: () => Running, house: House, limits: Lim
   }
 
   function isStale(connection: Connection): boolean {
-    return connection.isOld || connection.trustId !== running().bundle.trust.id || house.isDraining()
+    return connection.isOld || connection.trustId !== running().bundle.trust.id
+  }
+
+  /**
+   * A client that was not told so may be sending its next request already: during the notice of a drain it gets an answer
+   * that tells it, and is not cut off in between (RFC 9112 section 9.6).
+   */
+  function isLast(connection: Connection, response: ServerResponse): boolean {
+    return isStale(connection) || !accepting || (house.isDraining() && !response.shouldKeepAlive)
+  }
+
+  /** Of several that are pipelined, the last one says it. */
+  function announce({ pending, latest }: Connection): void {
+    if (pending > 0 && latest !== null && !latest.response.headersSent)
+      latest.response.shouldKeepAlive = false
   }
 
   /** A tunnel is judged by nobody once it is open; a change of trust is the moment to look again. */
@@ -194,11 +211,18 @@ export function createListener(running: () => Running, house: House, limits: Lim
     trustChanged: () => {
       server.setSecureContext(running().tls.options)
       for (const connection of connections.values()) {
-        if (connection.pending === 0 && isStale(connection)) connection.end()
+        if (isStale(connection)) {
+          if (connection.pending === 0) connection.end()
+          else announce(connection)
+        }
         if (connection.upgraded && !isTrusted(connection)) connection.socket.destroy()
       }
     },
+    announceEnd: () => {
+      for (const connection of connections.values()) announce(connection)
+    },
     stopAccepting: () => {
+      accepting = false
       server.close()
       for (const connection of connections.values()) if (connection.pending === 0) connection.end()
     },

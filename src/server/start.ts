@@ -100,6 +100,7 @@ export async function startServer(
     reload,
     stop: async () => {
       draining = true
+      listener.announceEnd()
       watch.close()
       await drain(listener, log, () => closeUpstreams(running.upstreams))
       for (const { tokens } of running.sources.values()) tokens.close()

@@ -2,12 +2,10 @@ import { once } from 'node:events'
 import {
   appendFileSync,
   copyFileSync,
-  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
   rmSync,
-  symlinkSync,
   writeFileSync,
 } from 'node:fs'
 import type { ServerResponse } from 'node:http'
@@ -17,6 +15,7 @@ import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { watchFiles } from '../../src/server/watch-files.js'
+import { mount } from '../support/mounted-volume.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
   ask,
@@ -118,7 +117,10 @@ async function reasonOf(postern: Postern, interactionId: unknown): Promise<unkno
 const held: ServerResponse[] = []
 upstream.respond = (request, response) => {
   if (request.url === '/open/held') held.push(response)
-  else response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"ok":true}')
+  else if (request.url === '/open/begun') {
+    response.writeHead(200, { 'Content-Length': '9' }).write('begun')
+    held.push(response)
+  } else response.writeHead(200, { 'Content-Type': 'application/json' }).end('{"ok":true}')
 }
 
 /** Sends a request and resolves once it is in the API, with the answer to come and the way to let it come. */
@@ -289,19 +291,6 @@ t.test('a change that comes while the process starts is noticed', async t => {
     })
   })
 })
-
-/** A volume as Kubernetes mounts it: names link to `..data/`, which links to the directory of a revision. */
-function mount(directory: string, files: Readonly<Record<string, string>>, revision: number): void {
-  const target = `..revision_${revision}`
-  mkdirSync(join(directory, target), { recursive: true })
-  for (const [name, text] of Object.entries(files)) {
-    writeFileSync(join(directory, target, name), text)
-    if (!existsSync(join(directory, name))) symlinkSync(join('..data', name), join(directory, name))
-  }
-  symlinkSync(target, join(directory, '..data_tmp'))
-  renameSync(join(directory, '..data_tmp'), join(directory, '..data'))
-  rmSync(join(directory, `..revision_${revision - 1}`), { recursive: true, force: true })
-}
 
 t.test('a new policy is taken into use when Kubernetes swaps the volume', async t => {
   const directory = join(world.directory, 'volume')
@@ -784,6 +773,31 @@ t.test('on SIGTERM it is unready first, then accepts no more, and ends what is u
   t.match(await long.answer, { status: 200, text: 'held' })
   t.equal(await exitOf(postern), 0)
   t.match(postern.log().at(-1), { msg: 'stopped' })
+})
+
+t.test('no connection ends under a client that was not told so', async t => {
+  const postern = await start('polite')
+  const clients = [await connectRaw(world, postern), await connectRaw(world, postern)] as const
+  const [waiting, begun] = clients
+  waiting.write(`GET /open/held HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
+  begun.write(`GET /open/begun HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
+  await until(
+    () => held.length === 2 && begun.received.includes('begun'),
+    () => 'the requests are not under way',
+  )
+  postern.child.kill('SIGTERM')
+  await untilAsync(
+    async () => (await postern.admin('/readyz')).status === 503,
+    () => 'it does not drain',
+  )
+  for (const response of held.splice(0)) response.end('held')
+  t.match((await waiting.answer()).values('connection'), ['close'], 'an answer that had not begun says it')
+  t.match((await begun.answer()).values('connection'), ['keep-alive'], 'one that had begun cannot')
+  const next = await get(begun, '/open/x')
+  t.equal(next.status, 200, 'so the next request is served')
+  t.match(next.values('connection'), ['close'])
+  t.equal(await exitOf(postern), 0)
+  for (const client of clients) client.destroy()
 })
 
 t.test('an instance without any connection is unready first, too', async t => {

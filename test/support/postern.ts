@@ -9,7 +9,12 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Authority, createAuthority, type Issued } from './pki.js'
 import { RawClient } from './raw-client.js'
-import { createTokenIssuer, type Overrides, type TokenIssuer } from './token-issuer.js'
+import {
+  createTokenIssuer,
+  type Overrides,
+  type TokenIssuer,
+  type TokenIssuerOptions,
+} from './token-issuer.js'
 
 /** The name that test policies serve; clients connect to 127.0.0.1 and say this name in SNI and Host. */
 export const HOST = 'api.bank.example'
@@ -31,12 +36,12 @@ export interface World {
 }
 
 /** Makes the certificates (an RSA server as FAPI 1.0 wants it) and starts the token issuer. */
-export async function createWorld(): Promise<World> {
+export async function createWorld(issuerOptions: TokenIssuerOptions = {}): Promise<World> {
   const directory = mkdtempSync(join(tmpdir(), 'postern-test-'))
   const [serverCa, clientCa, issuer] = await Promise.all([
     createAuthority('Test server CA'),
     createAuthority('Test client CA'),
-    createTokenIssuer({ audience: `https://${HOST}` }),
+    createTokenIssuer({ audience: `https://${HOST}`, ...issuerOptions }),
   ])
   const [server, client, otherClient] = await Promise.all([
     serverCa.issue({
