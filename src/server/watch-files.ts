@@ -9,6 +9,11 @@ const SETTLE_MS = 150
 const LONGEST_SETTLE_MS = 1_000
 /** For file systems without events, such as NFS. Milliseconds. */
 const POLL_MS = 10_000
+/**
+ * What was refused is not tried again before so many times the time that the last try took: a file that takes seconds to be
+ * refused must not take them every few seconds.
+ */
+const REST = 20
 
 type Read = (path: string) => Promise<Buffer>
 
@@ -50,6 +55,7 @@ export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions =
   let settle: NodeJS.Timeout | null = null
   let settlingSince = 0
   let refused = false
+  let restingUntil = 0
 
   /** The files as they are now; read only when they look different, for lists of revoked certificates are long. */
   async function look(before: Seen | null): Promise<Seen> {
@@ -83,13 +89,20 @@ export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions =
   }
 
   async function compare(cause: 'event' | 'poll'): Promise<void> {
+    if (changed === null) return
+    // First: a swapped volume has another directory behind its names, and what comes after the look must make an event there.
+    rewatch()
     const before = known
     // A file can be written twice between two ticks of the clock that its times are from: an event is looked into.
     const present = cause === 'event' ? look(null) : before.then(look)
     known = present
     const differs = (await before).content !== (await present).content
-    const again = !differs && refused && cause === 'poll'
-    if (changed !== null && (differs || again)) refused = !(await changed(again))
+    const began = performance.now()
+    const again = !differs && refused && cause === 'poll' && began >= restingUntil
+    if (changed === null || !(differs || again)) return // closed meanwhile, or nothing new
+    refused = !(await changed(again))
+    const ended = performance.now()
+    restingUntil = ended + REST * (ended - began)
   }
 
   return {
@@ -102,11 +115,7 @@ export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions =
     isWatching: paths => paths.length === files.length && paths.every((path, index) => path === files[index]),
     begin: callback => {
       changed = callback
-      rewatch()
-      poll = setInterval(() => {
-        rewatch()
-        void compare('poll')
-      }, pollMs)
+      poll = setInterval(() => void compare('poll'), pollMs)
       poll.unref()
       void compare('event')
     },
