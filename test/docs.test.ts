@@ -66,7 +66,9 @@ t.test('links and named files exist', async t => {
       const [path = ''] = target.split('#')
       t.ok(existsSync(join(ROOT, normalize(join(dirname(document), path)))), `${document} links to ${target}`)
     }
-    for (const [, path = ''] of text.matchAll(/`((?:src|test|docs|demo|deploy|bench|\.ci)\/[\w./-]*)`/g))
+    for (const [, path = ''] of text.matchAll(
+      /`((?:src|test|docs|demo|deploy|bench|chaos|\.ci)\/[\w./-]*)`/g,
+    ))
       t.ok(existsSync(join(ROOT, path)), `${document} names ${path}`)
   }
 })

@@ -1,0 +1,39 @@
+/**
+ * `npm run chaos`: faults under load, against the real process on loopback. Prints what was wrong, lost or left over.
+ *
+ *     npm run chaos -- --only drain --seconds 10 --connections 50
+ */
+import { EXIT, positive, readOptions, say, showProgress, usage } from './options.js'
+import { conditions, record } from './record.js'
+import { markdownTable, summary, textTable } from './report.js'
+import { type Result, runScenario } from './run-scenario.js'
+import { SCENARIOS } from './scenarios.js'
+
+const options = readOptions({
+  seconds: { type: 'string' },
+  connections: { type: 'string' },
+  only: { type: 'string' },
+  record: { type: 'boolean' },
+})
+const seconds = positive('seconds', options.seconds as string | undefined, 60)
+const connections = positive('connections', options.connections as string | undefined, 200)
+const chosen = SCENARIOS.filter(
+  ({ name }) => options.only === undefined || name.startsWith(String(options.only)),
+)
+if (chosen.length === 0) usage(`--only takes one of ${SCENARIOS.map(({ name }) => `"${name}"`).join(', ')}`)
+
+const results: Result[] = []
+for (const scenario of chosen) {
+  const result = await runScenario(scenario, { seconds, connections, onProgress: showProgress })
+  results.push(result)
+  say(
+    `${result.verdict === 'failed' ? 'FAIL' : result.verdict === 'passed' ? 'ok  ' : '--  '} ${scenario.name}`,
+  )
+  for (const note of result.notes) say(note.replace(/^/gm, '     '))
+}
+say(`\n${textTable(results)}\n\n${summary(results)}`)
+if (options.record === true) {
+  const words = `${seconds} s for each scenario, ${connections} connections`
+  record('chaos', `${conditions(words)}\n\n${markdownTable(results)}`)
+}
+process.exit(results.some(({ verdict }) => verdict === 'failed') ? EXIT.failed : EXIT.ok)

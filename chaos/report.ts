@@ -1,0 +1,64 @@
+/** The table that a run ends with, for a terminal and for docs/reliability.md. */
+import type { Result } from './run-scenario.js'
+
+const COLUMNS = [
+  'scenario',
+  'requests',
+  'wrong',
+  'lost',
+  'explained',
+  'sent again',
+  'slowest ms',
+  'sockets left',
+  'RSS MiB/min',
+  'heap MiB/min',
+  '',
+] as const
+
+function rowOf(result: Result): readonly string[] {
+  const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heapGrowth, verdict } =
+    result
+  if (verdict === 'not runnable') return [name, ...Array<string>(COLUMNS.length - 2).fill('-'), verdict]
+  const counts = [requests, wrong, lost, explained, retried, Math.round(slowest), leaked].map(String)
+  return [name, ...counts, growth(rssGrowth), growth(heapGrowth), verdict]
+}
+
+const growth = (value: number | null) => (value === null ? '-' : value.toFixed(2))
+
+export function textTable(results: readonly Result[]): string {
+  return aligned([COLUMNS, ...results.map(rowOf)])
+}
+
+export function markdownTable(results: readonly Result[]): string {
+  return markdown([COLUMNS, ...results.map(rowOf)])
+}
+
+/** Columns as wide as their widest cell: the first to the left, figures to the right. */
+export function aligned(rows: readonly (readonly string[])[]): string {
+  const widths = rows[0]?.map((_, column) => Math.max(...rows.map(row => row[column]?.length ?? 0))) ?? []
+  return rows
+    .map(row =>
+      row
+        .map((cell, column) =>
+          column === 0 ? cell.padEnd(widths[0] ?? 0) : cell.padStart(widths[column] ?? 0),
+        )
+        .join('  ')
+        .trimEnd(),
+    )
+    .join('\n')
+}
+
+export function markdown(rows: readonly (readonly string[])[]): string {
+  const [head = [], ...rest] = rows
+  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`
+  return [line(head), line(head.map((_, column) => (column === 0 ? '---' : '---:'))), ...rest.map(line)].join(
+    '\n',
+  )
+}
+
+/** `5 passed, 0 failed, 1 not runnable` */
+export function summary(results: readonly Result[]): string {
+  const count = (wanted: Result['verdict']) => results.filter(({ verdict }) => verdict === wanted).length
+  const later = count('not runnable')
+  return `${count('passed')} passed, ${count('failed')} failed${later === 0 ? '' : `, ${later} not runnable`}`
+}

@@ -1,0 +1,179 @@
+/** Runs one scenario: the sidecar, the load, the fault, and afterwards the counting. */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { EchoUpstream } from './echo-upstream.js'
+import { type Ground, prepareGround } from './ground.js'
+import { leftOver, settledDescriptors } from './leaks.js'
+import { Ledger } from './ledger.js'
+import { Dialler, Load, type Seat } from './load.js'
+import type { Drill, Scenario, Stage } from './scenario.js'
+import { Sidecar } from './sidecar.js'
+import { floors, lastHalf, type Sample, slope } from './trend.js'
+import { Wallet } from './wallet.js'
+
+const EXPECT_MS = 10_000
+const MIB = 1024 * 1024
+const FLOOR_SECONDS = 5
+/** Below this a trend says nothing. Seconds. */
+const LEAST_FOR_TREND = 60
+/** What may be left behind for each request, in the heap after collections. A real leak keeps whole requests. Bytes. */
+const MOST_LEFT_BYTES = 1024
+
+export interface RunOptions {
+  readonly seconds: number
+  readonly connections: number
+  /** Called every second, with words for people. */
+  readonly onProgress?: (words: string) => void
+  /** How long connections may take to end when the load has ended. */
+  readonly leakMs?: number
+  /** Makes the upstream lie, for tests of the harness itself. */
+  readonly sabotage?: (upstream: EchoUpstream) => void
+}
+
+export interface Result {
+  readonly name: string
+  readonly requests: number
+  readonly wrong: number
+  readonly lost: number
+  readonly explained: number
+  readonly retried: number
+  /** Milliseconds. */
+  readonly slowest: number
+  readonly leaked: number
+  /** MiB a minute in the last half; null where it says nothing. */
+  readonly rssGrowth: number | null
+  readonly heapGrowth: number | null
+  readonly verdict: 'passed' | 'failed' | 'not runnable'
+  readonly notes: readonly string[]
+}
+
+export async function runScenario(scenario: Scenario, options: RunOptions): Promise<Result> {
+  const ground = await prepareGround()
+  try {
+    return await perform(scenario, ground, options)
+  } finally {
+    await ground.close()
+  }
+}
+
+async function perform(scenario: Scenario, ground: Ground, options: RunOptions): Promise<Result> {
+  const drill = await scenario.prepare(ground)
+  const ledger = new Ledger(drill.explains)
+  ground.upstream.onArrival = (path, nonce) => ledger.arrived(path, nonce)
+  options.sabotage?.(ground.upstream)
+  const policyFile = ground.world.write('policies.yaml', ground.policy(drill.policy))
+  const first = await Sidecar.start(policyFile).catch((fault: Error) => fault)
+  if (first instanceof Error) {
+    if (isForLater(first)) return notRunnable(scenario.name, first)
+    throw first
+  }
+  const sidecars = [first]
+  try {
+    const before = await settledDescriptors(first)
+    const end = performance.now() + options.seconds * 1000
+    const stage: Stage = {
+      ground,
+      ledger,
+      sidecar: first,
+      isOver: () => performance.now() > end,
+      pause: ms => sleep(Math.max(0, Math.min(ms, end - performance.now()))),
+      expect: async (words, holds, deadlineMs = EXPECT_MS) => {
+        const deadline = performance.now() + deadlineMs
+        while (!(await holds())) {
+          if (performance.now() > deadline) return ledger.fault(words)
+          await sleep(50)
+        }
+      },
+      startAnother: async () => {
+        const next = await Sidecar.start(policyFile)
+        sidecars.push(next)
+        return next
+      },
+      connect: () => dialler.dial(ground.identities[0] as Seat['identity']),
+    }
+    const loadOptions = {
+      serverCaPem: ground.world.serverCa.certificatePem,
+      target: () => stage.sidecar.port,
+      ledger,
+    }
+    const dialler = new Dialler(loadOptions)
+    const load = new Load(seatsOf(ground, drill, options.connections), loadOptions)
+    const memory = sampleMemory(stage, scenario.name, options)
+    await drill.disturb(stage)
+    const elapsed = (await memory).seconds
+    await load.stop()
+    const last = stage.sidecar
+    const leaked = await leftOver(last, last === first ? before : null, ground.upstream, options.leakMs)
+    for (const { faults } of sidecars)
+      if (faults > 0) ledger.fault(`${faults} faults of the code, see the log`)
+    if (last.hasEnded) ledger.fault('the process ended')
+    // A process that was replaced on the way has no trend.
+    const { rss, heap } = last === first && elapsed >= LEAST_FOR_TREND - 1 ? await memory : NO_TREND
+    const heapGrowth = heap.length < 2 ? null : (slope(lastHalf(floors(heap, FLOOR_SECONDS))) * 60) / MIB
+    const rssGrowth = rss.length < 2 ? null : (slope(lastHalf(rss)) * 60) / MIB
+    const mostGrowth = ((ledger.requests / elapsed) * 60 * MOST_LEFT_BYTES) / MIB
+    const grows = heapGrowth !== null && heapGrowth > mostGrowth
+    const isGood = ledger.requests > 0 && ledger.wrong + ledger.lost + leaked === 0 && !grows
+    const { requests, wrong, lost, explained, retried, slowest, notes } = ledger
+    return {
+      ...{
+        name: scenario.name,
+        requests,
+        wrong,
+        lost,
+        explained,
+        retried,
+        slowest,
+        leaked,
+        rssGrowth,
+        heapGrowth,
+      },
+      verdict: isGood ? 'passed' : 'failed',
+      notes: isGood ? notes : [...notes, ...sidecars.flatMap(({ told }) => told.slice(0, 5))],
+    }
+  } finally {
+    for (const sidecar of sidecars) sidecar.kill()
+  }
+}
+
+/** Each connection has an owner of its own, so that an answer to a neighbour is seen. */
+function seatsOf(ground: Ground, { kinds, guests }: Drill, count: number): readonly Seat[] {
+  const { identities, world } = ground
+  return Array.from({ length: count }, (_, place) => {
+    if (guests !== undefined && place % 10 === 9) return guests(place)
+    const identity = identities[place % identities.length] as Seat['identity']
+    const wallet = new Wallet(world.issuer, `user-${place}`, identity, world.otherClient)
+    const opaque = `opaque-token-of-place-${place}`
+    ground.admitOpaque(opaque, wallet.subject, identity)
+    return { identity, wallet, opaque, kinds }
+  })
+}
+
+const NO_TREND: { readonly rss: readonly Sample[]; readonly heap: readonly Sample[] } = { rss: [], heap: [] }
+
+/** Looks every second until the stage is over. */
+async function sampleMemory(stage: Stage, name: string, { seconds, onProgress }: RunOptions) {
+  const start = performance.now()
+  const rss: Sample[] = []
+  const heap: Sample[] = []
+  while (!stage.isOver()) {
+    await stage.pause(1000)
+    const at = (performance.now() - start) / 1000
+    const memory = await stage.sidecar.memory()
+    rss.push({ at, value: memory.rss })
+    heap.push({ at, value: memory.heapUsed })
+    const { requests, wrong, lost } = stage.ledger
+    onProgress?.(`${name} ${at.toFixed(0)}/${seconds} s  ${requests} requests, ${wrong} wrong, ${lost} lost`)
+  }
+  return { rss, heap, seconds: (performance.now() - start) / 1000 }
+}
+
+/** A policy with settings that this version does not act on yet is refused, and says so of them. */
+function isForLater({ message }: Error): boolean {
+  return /server\.workers|workers.*(?:ignored|not enforced)/is.test(message)
+}
+
+function notRunnable(name: string, { message }: Error): Result {
+  const none = { requests: 0, wrong: 0, lost: 0, explained: 0, retried: 0, slowest: 0, leaked: 0 }
+  const notes = [message.trim().split('\n').slice(0, 3).join('\n')]
+  return { name, ...none, rssGrowth: null, heapGrowth: null, verdict: 'not runnable', notes }
+}

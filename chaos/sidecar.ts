@@ -1,0 +1,147 @@
+/** The real process, seen from outside: what it writes, how many sockets it holds, how much memory it takes. Linux only. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
+import { type IncomingMessage, request } from 'node:http'
+import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { MAIN } from '../test/support/postern.js'
+
+const START_MS = 30_000
+const MOST_TOLD = 200
+
+/** Bytes. */
+export interface Memory {
+  readonly rss: number
+  readonly heapUsed: number
+}
+
+// Nothing of ours outlives the harness.
+const running = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+})
+
+export class Sidecar {
+  readonly child: ChildProcess
+  /** Warnings and errors, the first ones. */
+  readonly told: string[] = []
+  /** Faults of the code itself, with their stacks. */
+  faults = 0
+  #port = 0
+  #adminPort = 0
+
+  private constructor(child: ChildProcess) {
+    this.child = child
+    running.add(child)
+    child.once('exit', () => running.delete(child))
+    child.stdout?.on('data', (chunk: Buffer) => this.#read(chunk))
+  }
+
+  /** Resolves when it is ready; rejects with its words when it does not start. */
+  static async start(policyFile: string): Promise<Sidecar> {
+    const sidecar = new Sidecar(
+      spawn(process.execPath, [MAIN, 'serve', '-c', policyFile], { stdio: ['ignore', 'pipe', 'pipe'] }),
+    )
+    let words = ''
+    sidecar.child.stderr?.setEncoding('utf8').on('data', chunk => {
+      words += chunk
+    })
+    const deadline = performance.now() + START_MS
+    while (sidecar.#port === 0 || (await sidecar.admin('/readyz'))?.status !== 200) {
+      const ports = /serving https:\/\/[^ ]*:(\d+), admin http:\/\/[^ ]*:(\d+)/.exec(words)
+      if (ports !== null) [sidecar.#port, sidecar.#adminPort] = [Number(ports[1]), Number(ports[2])]
+      if (sidecar.hasEnded || performance.now() > deadline) {
+        sidecar.kill()
+        throw new Error(`the sidecar did not start: ${words}`)
+      }
+      await sleep(20)
+    }
+    return sidecar
+  }
+
+  get port(): number {
+    return this.#port
+  }
+
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null
+  }
+
+  /** null when nobody answers. */
+  async admin(path: string, method = 'GET'): Promise<{ status: number; text: string } | null> {
+    // A connection of its own each time: one that is kept open would count as a descriptor of the sidecar.
+    const asking = request({ host: '127.0.0.1', port: this.#adminPort, path, method, agent: false }).end()
+    try {
+      const [response] = (await once(asking, 'response')) as [IncomingMessage]
+      return { status: response.statusCode ?? 0, text: await text(response) }
+    } catch {
+      return null
+    }
+  }
+
+  /** Sum of all series of a metric; 0 when there is none. */
+  async metric(name: string): Promise<number> {
+    const page = (await this.admin('/metrics'))?.text ?? ''
+    const values = page
+      .split('\n')
+      .filter(line => [' ', '{'].some(next => line.startsWith(`${name}${next}`)))
+      .map(line => Number(line.slice(line.lastIndexOf(' '))))
+    return values.reduce((sum, value) => sum + value, 0)
+  }
+
+  /** Processes that serve requests beside the first one. */
+  workers(): readonly number[] {
+    const pid = this.child.pid as number
+    const children = attempt(() => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8')) ?? ''
+    return children.split(' ').filter(Boolean).map(Number)
+  }
+
+  /** Open file descriptors of all processes. */
+  descriptors(): number {
+    const counts = this.#pids().map(pid => attempt(() => readdirSync(`/proc/${pid}/fd`))?.length ?? 0)
+    return counts.reduce((sum, count) => sum + count, 0)
+  }
+
+  async memory(): Promise<Memory> {
+    const statuses = this.#pids().map(pid => attempt(() => readFileSync(`/proc/${pid}/status`, 'utf8')) ?? '')
+    const kib = statuses.map(status => Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0))
+    return {
+      rss: kib.reduce((sum, value) => sum + value, 0) * 1024,
+      heapUsed: await this.metric('nodejs_heap_size_used_bytes'),
+    }
+  }
+
+  /** The exit code; null when it had to be killed. */
+  async ended(deadlineMs: number): Promise<number | null> {
+    if (!this.hasEnded) await Promise.race([once(this.child, 'exit'), sleep(deadlineMs)])
+    if (!this.hasEnded) this.kill()
+    return this.child.exitCode
+  }
+
+  kill(): void {
+    this.child.kill('SIGKILL')
+  }
+
+  #pids(): readonly number[] {
+    return [this.child.pid as number, ...this.workers()]
+  }
+
+  /** A line for each request would be dear to parse, so that whole pieces without a warning are passed over. */
+  #read(chunk: Buffer): void {
+    if (!/"level":"(?:warn|error)"/.test(chunk.toString('latin1'))) return
+    for (const line of chunk.toString('utf8').split('\n')) {
+      if (!/"level":"(?:warn|error)"/.test(line)) continue
+      if (line.includes('"fault":')) this.faults++
+      if (this.told.length < MOST_TOLD && !line.includes('"policy warning"')) this.told.push(line)
+    }
+  }
+}
+
+function attempt<T>(read: () => T): T | null {
+  try {
+    return read()
+  } catch {
+    return null // the process is gone
+  }
+}
