@@ -8,6 +8,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { dirname, join } from 'node:path'
 import { authorise, CHECKS } from '../src/checks/authorise.js'
 import { judgeCertificate } from '../src/checks/certificate.js'
+import { tokenFacts } from '../src/checks/token-facts.js'
 import { loadConfiguration } from '../src/config/load.js'
 import { Denial, type Verdict } from '../src/decision/denials.js'
 import type { Arrival, House } from '../src/gate/gate.js'
@@ -19,6 +20,9 @@ import { clientInteractionId } from '../src/request/interaction-id.js'
 import { readRequest } from '../src/request/request-facts.js'
 import { certificateAsPresented } from '../src/server/client-trust.js'
 import { compose, takeOver } from '../src/server/compose.js'
+import { readCompactJws } from '../src/sources/compact-jws.js'
+import { deepFreeze } from '../src/sources/deep-freeze.js'
+import { signatureProblem } from '../src/sources/verify-signature.js'
 import { requestHeaders } from '../src/upstream/request-headers.js'
 import { responseHeaders } from '../src/upstream/response-headers.js'
 import { printLookup } from './lookup.js'
@@ -117,6 +121,20 @@ print(
 print(
   'facts of a known token',
   measure(() => gate.authenticate(credentials, rule.issuers, now)),
+)
+const keys = running.sources.get('main')?.keys ?? null
+if (keys === null) throw new Error('the issuer has no keys')
+const jws = proved(readCompactJws(credentials.token))
+const candidates = proved(await keys.keysFor(jws.header))
+const signature = () => signatureProblem(credentials.token, jws.header.alg, candidates)
+print(
+  'a new token: read it',
+  measure(() => readCompactJws(credentials.token)),
+)
+print('  its signature', await measureAwaited(signature))
+print(
+  '  its facts',
+  measure(() => tokenFacts(deepFreeze(jws.claims), token.rules)),
 )
 print(
   'authorise: all checks',

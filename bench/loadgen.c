@@ -557,12 +557,15 @@ static bool step_handshake(connection *c) {
   }
   if (measuring) handshakes++;
   opening--;
-  if (!c->counted_open) opened++;
+  bool first = !c->counted_open;
   c->counted_open = true;
+  opened += first;
   c->state = IDLE;
   listen_for(c, EPOLLIN);
-  // The time to connect belongs to a request that has a connection of its own.
-  if (opt.new_connections && opt.rate == 0) start_request(c, c->asked);
+  /* The time to connect belongs to a request that has a connection of its own. */
+  if (opt.new_connections) start_request(c, c->asked);
+  /* Servers give up connections that say nothing at first, and --rate may not need this one for long. */
+  else if (first) start_request(c, now());
   else next_request(c);
   return c->state == SENDING;
 }

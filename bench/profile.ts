@@ -10,6 +10,7 @@ import type { Session } from './session.js'
 import { postern } from './targets/postern.js'
 
 const SECONDS = 10
+const WARM_UP_SECONDS = 5
 const TOP = 30
 
 interface CallFrame {
@@ -43,7 +44,8 @@ export async function profile(session: Session, scenario: Scenario): Promise<voi
   if (instance === null) throw new Error('Postern did not start')
   const tokens = scenario.tokens === 'one' ? 1 : MANY_TOKENS
   const load = { ...scenario.load, count: tokens }
-  await session.load(instance, { ...load, requests: 2 * MANY_TOKENS })
+  if (scenario.tokens === 'many') await session.load(instance, { ...load, requests: MANY_TOKENS })
+  await session.load(instance, { ...load, seconds: WARM_UP_SECONDS })
   const from = nowUs()
   const isCold = scenario.tokens === 'new'
   await session.load(instance, {
