@@ -11,8 +11,10 @@ import { judgeCertificate } from '../src/checks/certificate.js'
 import { tokenFacts } from '../src/checks/token-facts.js'
 import { loadConfiguration } from '../src/config/load.js'
 import { Denial, type Verdict } from '../src/decision/denials.js'
+import { createFailures } from '../src/gate/failures.js'
 import type { Arrival, House } from '../src/gate/gate.js'
 import { handleRequest } from '../src/gate/handle-request.js'
+import { Places } from '../src/gate/places.js'
 import { openLog } from '../src/observe/logger.js'
 import { Metrics } from '../src/observe/metrics.js'
 import { readCredentials } from '../src/request/credentials.js'
@@ -20,6 +22,8 @@ import { clientInteractionId } from '../src/request/interaction-id.js'
 import { readRequest } from '../src/request/request-facts.js'
 import { certificateAsPresented } from '../src/server/client-trust.js'
 import { compose, takeOver } from '../src/server/compose.js'
+import { closeUpstreams } from '../src/server/upstreams.js'
+import { openMemoryBudget } from '../src/sources/budget.js'
 import { readCompactJws } from '../src/sources/compact-jws.js'
 import { deepFreeze } from '../src/sources/deep-freeze.js'
 import { KnownKeys } from '../src/sources/verify-signature.js'
@@ -52,12 +56,15 @@ const configuration = await loadConfiguration(args.at(-1) as string, {})
 if (!('settings' in configuration)) throw new Error(`the policy in ${dirname(directory)} does not load`)
 
 const log = openLog('info', { write: () => {} })
+const stopwatch = () => performance.now() / 1000
 const house: House = {
   log,
   metrics: new Metrics('bench'),
   now: () => Date.now() / 1000,
-  stopwatch: () => performance.now() / 1000,
+  stopwatch,
   isDraining: () => false,
+  places: new Places(1000),
+  failures: createFailures(openMemoryBudget('failures', { count: 60, perSeconds: 60 }), 60, stopwatch),
 }
 const running = compose(configuration, null, house, 'postern-bench')
 takeOver(running, null)
@@ -84,11 +91,12 @@ const arrival: Arrival = {
   malformed: () => null,
 }
 const request = proved(readRequest(head, gate.served))
-const match = proved(gate.routes.match(request.method, request.path))
+const match = proved(gate.routes.match(request.method, request))
 const rule = match.route.token
 if (rule === null) throw new Error('the route asks for no token')
 const credentials = proved(readCredentials(request.headers, request.query))
-const token = proved(await gate.authenticate(credentials, rule.issuers, now))
+const admitAll = async () => null
+const token = proved(await gate.authenticate(credentials, rule.issuers, now, admitAll))
 const certificate = judgeCertificate(presented, gate.trust, now) ?? presented
 const proofs = { request, match, certificate, token, proof: null, now }
 const grant = proved(authorise(proofs))
@@ -104,11 +112,11 @@ print(
 )
 print(
   'certificate of the connection',
-  measure(() => gate.clientCertificate(arrival, now)),
+  measure(() => gate.clientOf(arrival, now)),
 )
 print(
   'match the route',
-  measure(() => gate.routes.match('GET', '/api/small')),
+  measure(() => gate.routes.match(request.method, request)),
 )
 print(
   'read the credentials',
@@ -120,7 +128,7 @@ print(
 )
 print(
   'facts of a known token',
-  measure(() => gate.authenticate(credentials, rule.issuers, now)),
+  measure(() => gate.authenticate(credentials, rule.issuers, now, admitAll)),
 )
 const keys = running.sources.get('main')?.keys ?? null
 if (keys === null) throw new Error('the issuer has no keys')
@@ -174,4 +182,4 @@ print(
 )
 printLookup()
 for (const { tokens } of running.sources.values()) tokens.close()
-for (const { engine } of running.engines.values()) engine.close()
+closeUpstreams(running.upstreams)

@@ -13,7 +13,7 @@ export function printLookup(): void {
     const index = RouteIndex.build(routes(size))
     if (!(index instanceof RouteIndex)) throw new Error('the routes conflict')
     const last = size - 1
-    const path = `/api/v${last % 10}/resource-${last}/some-identifier/items`
+    const path = { path: `/api/v${last % 10}/resource-${last}/some-identifier/items`, ambiguities: [] }
     const lookup = measure(() => index.match('GET', path))
     if (Number.isNaN(fewest)) fewest = lookup
     process.stdout.write(
