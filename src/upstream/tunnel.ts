@@ -107,6 +107,9 @@ function watchTunnel(client: Duplex, upstream: Duplex, onEnd: (end: Forwarded['e
     // In the middle of a frame they are read as a part of it, and the connection ends all the same.
     client.end(GOING_AWAY)
     upstream.end(GOING_AWAY_MASKED)
+    // What they say to that has no way to the other side any more; unread, it would hide their own end.
+    client.unpipe().resume()
+    upstream.unpipe().resume()
     onOneEnded()
   }
 }
