@@ -453,6 +453,7 @@ export function engineSuite(t: TAP, engine: Upstream['engine']): void {
     const truncated: readonly (readonly [string, Step])[] = [
       ['ends short of its length', rawThenEnd('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart')],
       ['resets short of its length', rawThenReset('HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\npart')],
+      ['resets where its end would have been its length', rawThenReset('HTTP/1.1 200 OK\r\n\r\npart')],
       [
         'ends within chunks',
         rawThenEnd('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n'),
