@@ -26,7 +26,10 @@ const CORPUS = framingCorpus()
 
 /** Answers with what was asked for, so that an answer in the wrong place shows. */
 const ECHO: Step = {
-  act: (socket, request) => answer(200, `${request.method} ${request.target}`).act(socket, request),
+  act: (socket, request) => {
+    const body = request.method === 'HEAD' ? '' : `${request.method} ${request.target}`
+    answer(200, body).act(socket, request)
+  },
 }
 
 interface Lane {
