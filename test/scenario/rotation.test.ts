@@ -6,6 +6,7 @@ import { mount } from '../support/mounted-volume.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
   ask,
+  connectRaw,
   createWorld,
   HOST,
   policyText,
@@ -14,16 +15,20 @@ import {
   until,
   untilAsync,
 } from '../support/postern.js'
+import { RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
 import { newSigningKey, signToken } from '../support/token-issuer.js'
 
 // Every file that Postern reads, replaced in every way that there is, by one process that goes on serving.
 
 const world = await createWorld({ algorithms: ['ES256'] })
 const upstream = await startCounting()
+const live = await RecordingUpstream.start()
+live.script(switchAndEcho())
 const otherCa = await createAuthority('Other client CA')
 const newClient = await otherCa.issue()
 t.teardown(async () => {
   upstream.close()
+  await live.stop()
   await world.close()
 })
 
@@ -84,6 +89,7 @@ const route = (number: number) => `
     security: [mtls]
     routes:
       GET /{id}: {}
+      GET /{id}/live: { upgrade: websocket, upstream: live }
   - name: Accounts
     base: /accounts
     security: [oauth2]
@@ -94,6 +100,7 @@ const route = (number: number) => `
 const policy = (number: number): Files => ({
   'policies.yaml': policyText(world, {
     upstream: upstream.url,
+    moreUpstreams: `  live: { url: ${live.url} }`,
     apis: route(number),
     certificates: '[{ cert: ../tls/tls.crt, key: ../tls/tls.key }]',
     clients: '{ trust: pki, ca: [../ca/ca.pem], crl: [../crl/crl.pem] }',
@@ -276,4 +283,23 @@ t.test('an authority comes and goes, however its file is written', async t => {
     t.ok(await isLetIn(), `${words}: the bundle before serves on`)
     WAYS['written in place']?.('ca', versions[0])
   }
+})
+
+t.test('a WebSocket whose client is revoked ends, and those of others go on', async t => {
+  const open = async (client: Issued) => {
+    const connection = await connectRaw(world, postern, client)
+    connection.write(
+      `GET /machines/1/live HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+    )
+    t.equal((await connection.answer()).status, 101)
+    return connection
+  }
+  swap('crl', nobody)
+  const revoked = await open(world.otherClient)
+  const other = await open(world.client)
+  swap('crl', otherClient)
+  await revoked.closed()
+  other.write('still here')
+  t.equal((await other.bytes(10)).toString(), 'still here')
+  other.destroy()
 })
