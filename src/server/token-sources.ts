@@ -1,4 +1,5 @@
 import type { IssuerSettings } from '../config/settings.js'
+import { identityOf } from '../policy/identity.js'
 import { createIssuerSource } from '../sources/issuer-source.js'
 import { createKeySource, type KeySource } from '../sources/keys.js'
 import type { SourceMeter, TokenSource } from '../sources/token-source.js'
@@ -27,7 +28,7 @@ export function tokenSources(
   const sources = new Map<string, IssuerSources>()
   for (const [name, issuer] of issuers) {
     const { rules, keys: settings, tokens, revocation, introspection } = issuer
-    const identity = JSON.stringify([rules, settings, tokens, revocation, introspection])
+    const identity = identityOf(rules, settings, tokens, revocation, introspection)
     const old = before.get(name)
     if (old !== undefined && old.settings === identity) {
       sources.set(name, old)

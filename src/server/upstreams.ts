@@ -1,6 +1,7 @@
 import type { Limits } from '../config/settings.js'
 import { Denial } from '../decision/denials.js'
 import type { AddressState } from '../observe/metrics.js'
+import { identityOf } from '../policy/identity.js'
 import type { Route } from '../policy/policy.js'
 import type { Upstream, UpstreamPolicy } from '../policy/upstream.js'
 import { AddressHealth } from '../upstream/address-health.js'
@@ -155,5 +156,5 @@ function without<T>(all: readonly T[], those: readonly T[]): readonly T[] {
 
 /** Both come from the same compiler, which writes the members in the same order. */
 function same(one: object | null, other: object | null): boolean {
-  return JSON.stringify(one) === JSON.stringify(other)
+  return identityOf(one) === identityOf(other)
 }

@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { TokenFacts } from '../checks/token-facts.js'
 import { Denial, type Verdict } from '../decision/denials.js'
+import { identityOf } from '../policy/identity.js'
 import type { IntrospectionSettings } from '../policy/introspection.js'
 import type { Clock } from './clock.js'
 
@@ -40,7 +41,7 @@ export function createIntrospectionCache(
   const active = new LRUCache<string, Entry<TokenFacts>>({ maxSize: maxBytes })
   const inactive = new LRUCache<string, Entry<Denial>>({ max: MAX_INACTIVE })
   // Who is asked, and how, is part of the name: what one endpoint said is no answer of another.
-  const prefix = `${rules.name}:${hash('sha256', JSON.stringify(settings), 'base64url')}:`
+  const prefix = `${rules.name}:${hash('sha256', identityOf(settings), 'base64url')}:`
   const present = <T>(entries: LRUCache<string, Entry<T>>, key: string): T | undefined => {
     const entry = entries.get(key)
     if (entry === undefined) return undefined

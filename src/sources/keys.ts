@@ -1,4 +1,5 @@
 import { Denial, type Verdict } from '../decision/denials.js'
+import { identityOf } from '../policy/identity.js'
 import {
   type KeyHint,
   type KeySet,
@@ -87,7 +88,7 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
   const { name, issuer, meter, previous = null, clock = systemClock } = options
   const { refreshMs, cooldownMs, staleForMs, ca } = settings
   const get = options.get ?? createOutbound({ ca })
-  const origin = JSON.stringify([issuer, settings])
+  const origin = identityOf(issuer, settings)
   const inherited = previous?.origin === origin ? previous : null
   const closing = new AbortController()
   const listeners: (() => void)[] = []

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto'
 import { LRUCache } from 'lru-cache'
 import type { TokenFacts } from '../checks/token-facts.js'
+import { identityOf } from '../policy/identity.js'
 import type { IssuerRules } from '../policy/issuer.js'
 
 /** Facts of verified tokens. Neither tokens nor verdicts are in it. `now` is seconds since the epoch. */
@@ -30,7 +31,7 @@ interface Entry {
 export function createTokenCache(rules: IssuerRules, maxBytes: number): TokenCache {
   const entries = new LRUCache<string, Entry>({ maxSize: maxBytes })
   // Facts depend on the rules as well: under other rules they have another name.
-  const prefix = `${rules.name}:${hash('sha256', JSON.stringify(rules), 'base64url')}:`
+  const prefix = `${rules.name}:${hash('sha256', identityOf(rules), 'base64url')}:`
   return {
     get(key, now) {
       const entry = entries.get(key)

@@ -158,6 +158,20 @@ t.test('an issuer that is taken out is gone from the metrics', async t => {
   )
 })
 
+t.test('a certificate that is taken out of the clients of an issuer is refused at once', async t => {
+  const clients = (commonName: string) => ({
+    issuer: `clients: { client-1: { certificates: [{ commonName: ${commonName} }] } }`,
+  })
+  const { postern, use } = await start('clients', clients('client-a'))
+  const token = boundToken(world, world.client, 'authorization_code', { scope: 'basic' })
+  const status = async () => (await ask(world, postern, { client: world.client, token })).status
+  t.equal(await status(), 200)
+  await use(clients('another'))
+  t.equal(await status(), 403, 'certificate_not_allowed')
+  await use(clients('client-a'))
+  t.equal(await status(), 200)
+})
+
 t.test('connections beyond the limit are counted, and told of once a second', async t => {
   const { postern } = await start('crowded', { limits: '{ connections: 2 }' })
   const held = [await connectRaw(world, postern), await connectRaw(world, postern)]
