@@ -26,6 +26,8 @@ import { closeUpstreams } from '../src/server/upstreams.js'
 import { openMemoryBudget } from '../src/sources/budget.js'
 import { readCompactJws } from '../src/sources/compact-jws.js'
 import { deepFreeze } from '../src/sources/deep-freeze.js'
+import { createDpop } from '../src/sources/dpop.js'
+import { createMemoryReplayStore } from '../src/sources/replay-store.js'
 import { KnownKeys } from '../src/sources/verify-signature.js'
 import { requestHeaders } from '../src/upstream/request-headers.js'
 import { responseHeaders } from '../src/upstream/response-headers.js'
@@ -55,7 +57,7 @@ const { args } = postern().prepare({ port: 1, upstreamPort: 1, directory, materi
 const configuration = await loadConfiguration(args.at(-1) as string, {})
 if (!('settings' in configuration)) throw new Error(`the policy in ${dirname(directory)} does not load`)
 
-const log = openLog('info', { write: () => {} })
+const log = openLog('info', { sink: { write: () => {} } })
 const stopwatch = () => performance.now() / 1000
 const house: House = {
   log,
@@ -66,7 +68,12 @@ const house: House = {
   places: new Places(1000),
   failures: createFailures(openMemoryBudget('failures', { count: 60, perSeconds: 60 }), 60, stopwatch),
 }
-const running = compose(configuration, null, house, 'postern-bench')
+const dpop = createDpop(createMemoryReplayStore(house.now, 1000), Buffer.alloc(32))
+const running = compose(configuration, null, house, {
+  via: 'postern-bench',
+  dpop,
+  openBudget: openMemoryBudget,
+})
 takeOver(running, null)
 const { gate, bundle } = running
 const now = house.now()

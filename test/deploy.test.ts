@@ -7,7 +7,7 @@ import { parse, parseAllDocuments } from 'yaml'
 import { makeDevelopmentCertificates } from '../src/cli/certs.js'
 import { loadConfiguration } from '../src/config/load.js'
 import { formatProblem } from '../src/config/problem.js'
-import { METRICS } from '../src/observe/metrics.js'
+import { METRICS } from '../src/observe/metric-table.js'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const ALERTS = join(ROOT, 'deploy/prometheus/alerts.yml')

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { policyJsonSchema } from '../src/config/json-schema.js'
 import { type Challenge, DENIALS, type Step } from '../src/decision/denials.js'
-import { METRICS } from '../src/observe/metrics.js'
+import { METRICS, type MetricSpec } from '../src/observe/metric-table.js'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 
@@ -87,23 +87,30 @@ const OUTCOMES = [
 ]
 
 function metricsPage(): string {
-  const rows = Object.values(METRICS).map(({ name, labels, help }) => [
+  const specs: readonly MetricSpec[] = Object.values(METRICS)
+  const rows = specs.map(({ name, labels, help, across = 'sum' }) => [
     `\`${name}\``,
     labels.map(label => `\`${label}\``).join(', ') || '-',
     help,
+    across,
   ])
-  return `${MADE('src/observe/metrics.ts')}
+  return `${MADE('src/observe/metric-table.ts')}
 # Metrics
 
 On \`/metrics\` of the admin address, in the text format of Prometheus. Times are in seconds. Labels are ids of routes
 and words of closed lists; never a path, a client or a token, so the number of series is bounded by the policy.
 
-${table(['Name', 'Labels', 'Meaning'], rows)}
+${table(['Name', 'Labels', 'Meaning', 'Of several workers'], rows)}
 
 \`route\` is the id of the route in the policy, such as \`GET /fdx/v6/core/accounts\`, or \`unmatched\`. \`method\` is one of the
 known methods, or \`other\`. \`code\` is one of the [refusals](denials.md). \`outcome\` is one of:
 
 ${table(['Outcome', 'Meaning'], OUTCOMES)}
+
+With \`server.workers\`, what each worker says becomes one sample: the sum, the least (\`min\`) or the greatest (\`max\`) of them. Counters of a
+worker that ended stay as they were at the scrape before. One that does not answer within a second stands there as at the scrape before, and
+in \`postern_workers_silent\`. Of the default metrics, event loop lags are those of the slowest process, \`process_open_fds\` and \`process_max_fds\`
+those of the one that is nearest to its limit, \`process_start_time_seconds\` that of the first; the others are sums.
 
 The default metrics of \`prom-client\` for the process, the garbage collector and the event loop come on top, except the three
 gauges whose names end in \`_total\`, which \`promtool check metrics\` refuses.

@@ -1,4 +1,5 @@
 import { faultFields } from '../observe/logger.js'
+import { serveOnAfterFaults } from '../server/faults.js'
 import { type Server, startServer } from '../server/start.js'
 import { sayProblems } from './check.js'
 import { type Invocation, policyFile } from './commands.js'
@@ -40,9 +41,9 @@ export function untilStopped(server: Server): Promise<number> {
       stopping = true
       server.stop().then(
         () => resolve(EXIT.ok),
-        fault => {
+        async fault => {
           server.log.error(faultFields(fault), 'not stopped as it should be')
-          server.log.flush()
+          await server.log.flush()
           resolve(EXIT.failure)
         },
       )
@@ -50,9 +51,6 @@ export function untilStopped(server: Server): Promise<number> {
     process.on('SIGTERM', stop)
     process.on('SIGINT', stop)
     process.on('SIGHUP', () => void server.reload('SIGHUP'))
-    // A fault outside every request must not end the service for all others; verdicts do not outlive their request, so
-    // none can be left half made. It is logged with its stack.
-    process.on('uncaughtException', fault => server.log.error(faultFields(fault), 'fault outside a request'))
-    process.on('unhandledRejection', fault => server.log.error(faultFields(fault), 'fault outside a request'))
+    serveOnAfterFaults(server.log)
   })
 }

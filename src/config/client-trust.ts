@@ -1,10 +1,10 @@
 import type { X509Certificate } from 'node:crypto'
-import { keyWeakness } from '../request/certificate-facts.js'
+import { fingerprintOf, keyWeakness } from '../request/certificate-facts.js'
 import type { Draft } from './draft.js'
 import { MAX_CRL_BYTES, Unreadable } from './named-files.js'
 import { certificateNames, parseCrlFile, type RevocationList } from './parse-crl.js'
 import { notAfterOf, type PemCertificate, readCertificates, subjectOf } from './pem.js'
-import type { ClientTrustSettings } from './settings.js'
+import type { ClientTrustSettings, RevocationSettings } from './settings.js'
 import type { Path } from './source-tree.js'
 
 const CLIENTS: Path = ['server', 'tls', 'clients']
@@ -110,7 +110,7 @@ async function readRevocationLists(
           `no revocation list is signed by "${subjectOf(certificate)}"`,
           'name a list for every authority of ca, or take the authority out: its certificates could not be revoked',
         )
-  return lists
+  return lists.map(one => settingsOf(one, authorities ?? []))
 }
 
 async function readLists(draft: Draft, name: string, path: Path): Promise<readonly RevocationList[] | null> {
@@ -128,6 +128,22 @@ async function readLists(draft: Draft, name: string, path: Path): Promise<readon
       'name a complete list of one authority, PEM or DER',
     )
     return null
+  }
+}
+
+/** Signatures are verified here and not when a gate is made: that is no work for the thread that serves requests. */
+function settingsOf(
+  { name, list }: { readonly name: string; readonly list: RevocationList },
+  authorities: readonly PemCertificate[],
+): RevocationSettings {
+  const signers = authorities.filter(({ certificate }) => list.isSignedBy(certificate))
+  const { revoked, thisUpdate, nextUpdate } = list
+  return {
+    name,
+    signers: signers.map(one => fingerprintOf(one.certificate)),
+    revoked,
+    thisUpdate,
+    nextUpdate,
   }
 }
 

@@ -1,4 +1,4 @@
-import { type CertificatePattern, CLIENT_ID, PINS } from '../policy/certificate-patterns.js'
+import { type CertificatePattern, PINS } from '../policy/certificate-patterns.js'
 import { operandsOf } from '../policy/claim-rules.js'
 import type { ClientCertificates, ClientPatterns } from '../policy/issuer.js'
 import type { Segment } from '../policy/path-template.js'
@@ -89,7 +89,7 @@ function checkStepUp(draft: Draft, { key, flows }: RouteAuthorisation, { value, 
 /** Without a chain, names are what the client wrote into the certificate itself. */
 function checkNames(draft: Draft, patterns: readonly CertificatePattern[], path: Path): void {
   for (const [index, pattern] of patterns.entries())
-    if (!pattern.some(({ field, is }) => PINS.has(field) && is !== CLIENT_ID))
+    if (!pattern.some(({ field, is }) => PINS.has(field) && typeof is === 'string'))
       checkTrust(draft, [...path, index])
 }
 

@@ -10,7 +10,7 @@ export async function compileServer(
   draft: Draft,
   routes: readonly Route[],
 ): Promise<Settings['server'] | null> {
-  const { listen, publicUrl, tls, limits } = draft.parts.server ?? {}
+  const { listen, workers, publicUrl, tls, limits } = draft.parts.server ?? {}
   const certificates = await readServerCertificates(draft)
   // A token that must be bound needs a certificate that is trusted, whether or not the route itself asks for one.
   const needsCa = routes.some(route => route.mtls || route.token?.binding === 'required')
@@ -18,6 +18,7 @@ export async function compileServer(
   const compiledLimits = compileLimits(draft, limits)
   if (
     listen === undefined ||
+    workers === undefined ||
     publicUrl === undefined ||
     tls?.profile === undefined ||
     compiledLimits === null
@@ -26,6 +27,7 @@ export async function compileServer(
   const publicOrigins = [...new Set(publicUrl.map(one => new URL(one).origin))]
   return {
     listen,
+    workers,
     publicOrigins,
     tls: { profile: tls.profile, certificates, clients },
     limits: compiledLimits,

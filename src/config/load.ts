@@ -1,11 +1,11 @@
 import { dirname, resolve } from 'node:path'
-import { RouteIndex } from '../policy/route-index.js'
 import { checkDpop } from './compile-dpop.js'
 import { checkUseOfIssuers, compileIssuers } from './compile-issuers.js'
 import { compileRoutes } from './compile-routes.js'
 import { checkAdmin, compileServer } from './compile-server.js'
 import { compileTerminators } from './compile-terminators.js'
 import { compileUpstreams } from './compile-upstreams.js'
+import { deepFreeze } from './configuration-data.js'
 import { Draft } from './draft.js'
 import { Findings } from './findings.js'
 import { interpolate } from './interpolate.js'
@@ -65,19 +65,4 @@ export async function loadConfiguration(
     files: [path, ...files.paths],
     warnings,
   })
-}
-
-/** Objects, lists and the values of maps; what has behaviour of its own is left alone. */
-function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || value instanceof RouteIndex) return value
-  if (value instanceof Map) {
-    for (const entry of value.values()) deepFreeze(entry)
-    return value
-  }
-  const prototype = Object.getPrototypeOf(value)
-  if (!Array.isArray(value) && prototype !== Object.prototype) return value
-  if (Object.isFrozen(value)) return value
-  Object.freeze(value)
-  for (const member of Object.values(value)) deepFreeze(member)
-  return value
 }

@@ -17,10 +17,6 @@ const KEYS: ReadonlyMap<string, readonly string[]> = new Map([
 
 /** By the place of the value. */
 const VALUES: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
-  [
-    'server.workers',
-    value => value === 'auto' || (typeof value === 'number' && Number.isInteger(value) && value > 1),
-  ],
   ['server.publicUrl', isPlainHttp],
   ['server.publicUrl.*', isPlainHttp],
 ])

@@ -97,6 +97,15 @@ const limits = z
   .prefault({})
   .describe('Bounds of what clients may use.')
 
+/** Each takes some 100 MB; more cores than this are behind a load balancer. */
+const MOST_WORKERS = 64
+const NOT_A_NUMBER_OF_WORKERS = {
+  error: words(
+    `must be a number from 1 to ${MOST_WORKERS}, or auto`,
+    'auto is one for each core that Postern may use',
+  ),
+}
+
 const server = z.strictObject({
   listen: address().describe('Address and port for clients, such as 0.0.0.0:8443.'),
   publicUrl: oneOrMany(
@@ -105,7 +114,18 @@ const server = z.strictObject({
   ).describe(
     'Origins that clients call, such as https://api.bank.example; requests for another Host are refused.',
   ),
-  workers: z.literal(1).prefault(1).describe('Number of processes.'),
+  workers: z
+    .union(
+      [
+        z.literal('auto', NOT_A_NUMBER_OF_WORKERS),
+        z.int().min(1, NOT_A_NUMBER_OF_WORKERS).max(MOST_WORKERS, NOT_A_NUMBER_OF_WORKERS),
+      ],
+      NOT_A_NUMBER_OF_WORKERS,
+    )
+    .prefault(1)
+    .describe(
+      'Processes that serve requests; auto: one for each core. With more than one, another process keeps them running and has the admin port. Takes effect at the next start.',
+    ),
   tls: tls.describe('TLS towards clients.'),
   limits,
   resourceMetadata: z

@@ -5,10 +5,12 @@ import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
 import type { UpstreamPolicy } from '../policy/upstream.js'
 import type { TerminatorHeader } from '../request/forwarded-certificate.js'
-import type { RevocationList } from './parse-crl.js'
 import type { Place, Problem } from './problem.js'
 
-/** Everything that one policy file says, read, checked and frozen, with the contents of the files that it names. */
+/**
+ * Everything that one policy file says, read, checked and frozen, with the contents of the files that it names. All but the
+ * index of routes is data without behaviour, so that it can go to another thread or process (`configuration-data.ts`).
+ */
 export interface Configuration {
   readonly settings: Settings
   readonly routes: RouteIndex
@@ -28,6 +30,8 @@ export interface Address {
 export interface Settings {
   readonly server: {
     readonly listen: Address
+    /** Processes that serve requests; auto: one for each core that may be used. */
+    readonly workers: number | 'auto'
     /** Origins such as `https://api.bank.example`, lower case, default port left out; at least one. */
     readonly publicOrigins: readonly string[]
     readonly tls: TlsSettings
@@ -70,8 +74,22 @@ export interface ClientTrustSettings {
   /** PEM certificates, one a string; empty only when no route asks for a certificate chain. Never the system's roots. */
   readonly ca: readonly string[]
   /** null: `crl` is not set. */
-  readonly crl: readonly { readonly name: string; readonly list: RevocationList }[] | null
+  readonly crl: readonly RevocationSettings[] | null
   readonly onExpiredCrl: 'deny' | 'allow'
+}
+
+/** One certificate revocation list. */
+export interface RevocationSettings {
+  /** File name as the policy has it; label of the metric. */
+  readonly name: string
+  /** Which certificates of `ca` issued it and verify its signature, as `ChainLink.authority` names them. */
+  readonly signers: readonly string[]
+  /** Serial numbers in the form of `X509Certificate.serialNumber`. */
+  readonly revoked: ReadonlySet<string>
+  /** Seconds since the epoch. */
+  readonly thisUpdate: number
+  /** Seconds since the epoch; null when the list does not say. */
+  readonly nextUpdate: number | null
 }
 
 /** A peer that passes on the certificates of its clients in a header. */

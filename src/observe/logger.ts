@@ -9,8 +9,8 @@ export interface Logger {
   /** Whether info lines are written at all, so that the request line need not be built in vain. */
   readonly isInfoEnabled: boolean
   readonly setLevel: (level: string) => void
-  /** Writes out what is buffered. */
-  readonly flush: () => void
+  /** Resolves when what is buffered is written, or cannot be: a reader that is gone or slow holds nobody up. Never rejects. */
+  readonly flush: () => Promise<void>
 }
 
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>
@@ -29,12 +29,24 @@ const NEVER_LOGGED = [
   'password',
 ]
 
+/** Longest wait for the reader of the log at the end. Milliseconds. */
+const FLUSH_MS = 2_000
+
+/** Where log lines go. */
+export type LogSink = DestinationStream
+
+export interface LogOptions {
+  readonly sink?: LogSink
+  /** Which of several processes writes; in every line of it. */
+  readonly worker?: number
+}
+
 /** Opens the log on stdout. Lines are buffered for a moment: one write for many requests. */
-export function openLog(level: string, sink: DestinationStream = bufferedStdout()): Logger {
+export function openLog(level: string, { sink = bufferedStdout(), worker }: LogOptions = {}): Logger {
   const log = pino(
     {
       level,
-      base: { name: 'postern' },
+      base: worker === undefined ? { name: 'postern' } : { name: 'postern', worker },
       timestamp: () => `,"time":"${new Date().toISOString()}"`,
       formatters: { level: label => ({ level: label }) },
       redact: { paths: NEVER_LOGGED, censor: '[redacted]' },
@@ -52,13 +64,17 @@ export function openLog(level: string, sink: DestinationStream = bufferedStdout(
     setLevel: next => {
       log.level = next
     },
-    flush: () => {
-      if ('flushSync' in sink && typeof sink.flushSync === 'function') sink.flushSync()
-    },
+    flush: () =>
+      new Promise(resolve => {
+        setTimeout(resolve, FLUSH_MS).unref()
+        // Not its flushSync, which tries for ever when the reader has gone.
+        if ('flush' in sink && typeof sink.flush === 'function') sink.flush(() => resolve())
+        else resolve()
+      }),
   }
 }
 
-function bufferedStdout(): DestinationStream {
+export function bufferedStdout(): LogSink {
   const stdout = destination({
     fd: 1,
     sync: false,

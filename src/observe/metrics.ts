@@ -1,4 +1,13 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import {
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from 'prom-client'
+import { type Across, DEFAULTS_ACROSS, METRICS, type MetricSpec } from './metric-table.js'
 
 /** OpenTelemetry's boundaries for HTTP server durations, in seconds. */
 const REQUEST_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -14,112 +23,6 @@ const METHODS = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIO
 function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other'
 }
-
-/** The public promise of /metrics: every name with its labels and unit. docs/metrics.md is generated from it. */
-export const METRICS = {
-  requests: {
-    name: 'postern_requests_total',
-    help: 'Requests answered, by route, method, status and outcome (allowed, denied, failed).',
-    labels: ['route', 'method', 'status', 'outcome'],
-  },
-  denials: {
-    name: 'postern_denials_total',
-    help: 'Refusals by route and code of the catalogue.',
-    labels: ['route', 'code'],
-  },
-  requestDuration: {
-    name: 'postern_request_duration_seconds',
-    help: 'From the head of the request to the end of the answer.',
-    labels: ['route'],
-  },
-  decisionDuration: {
-    name: 'postern_decision_duration_seconds',
-    help: 'From the head of the request to the decision.',
-    labels: [],
-  },
-  upstreamDuration: {
-    name: 'postern_upstream_duration_seconds',
-    help: 'From forwarding to the head of the upstream answer.',
-    labels: ['upstream'],
-  },
-  upstreamRetries: {
-    name: 'postern_upstream_retries_total',
-    help: 'Attempts after the first of one request, at another address or the same (answered, failed, abandoned), and those that retry.budget left no room for (over_budget).',
-    labels: ['upstream', 'result'],
-  },
-  upstreamHealthy: {
-    name: 'postern_upstream_healthy',
-    help: '1 for an address that gets requests, 0 for one that is ejected or fails its checks.',
-    labels: ['upstream', 'address'],
-  },
-  upstreamEjections: {
-    name: 'postern_upstream_ejections_total',
-    help: 'How often an address was taken out, by failures in a row or by checks.',
-    labels: ['upstream', 'address'],
-  },
-  inFlight: { name: 'postern_requests_in_flight', help: 'Requests being handled now.', labels: [] },
-  connections: { name: 'postern_connections', help: 'Client connections that are open now.', labels: [] },
-  connectionsDropped: {
-    name: 'postern_connections_dropped_total',
-    help: 'Client connections that were ended by a limit of server.limits (connections, handshakes, connectionsPerAddress).',
-    labels: ['limit'],
-  },
-  tokenCache: {
-    name: 'postern_token_cache_total',
-    help: 'Look-ups of verified tokens (hit, miss).',
-    labels: ['result'],
-  },
-  keysRefresh: {
-    name: 'postern_keys_refresh_total',
-    help: 'Fetches of the keys of an issuer (success, failure).',
-    labels: ['issuer', 'result'],
-  },
-  keysLastSuccess: {
-    name: 'postern_keys_last_success_timestamp_seconds',
-    help: 'When the keys of an issuer were last fetched.',
-    labels: ['issuer'],
-  },
-  introspection: {
-    name: 'postern_introspection_total',
-    help: 'Introspections by issuer and result (active, inactive, unauthorized, unavailable, malformed, circuit_open, overloaded).',
-    labels: ['issuer', 'result'],
-  },
-  introspectionDuration: {
-    name: 'postern_introspection_duration_seconds',
-    help: 'From the question to the answer of the introspection endpoint.',
-    labels: ['issuer'],
-  },
-  reload: {
-    name: 'postern_reload_total',
-    help: 'Reloads of the policy after the start (success, failure).',
-    labels: ['result'],
-  },
-  reloadLastSuccess: {
-    name: 'postern_reload_last_success_timestamp_seconds',
-    help: 'When a policy was last taken into use.',
-    labels: [],
-  },
-  policyInfo: {
-    name: 'postern_policy_info',
-    help: '1 for the policy in use, by its hash.',
-    labels: ['hash'],
-  },
-  certificateExpiry: {
-    name: 'postern_certificate_expiry_timestamp_seconds',
-    help: 'notAfter of each server certificate.',
-    labels: ['name'],
-  },
-  crlNextUpdate: {
-    name: 'postern_crl_next_update_timestamp_seconds',
-    help: 'nextUpdate of each certificate revocation list.',
-    labels: ['name'],
-  },
-  buildInfo: {
-    name: 'postern_build_info',
-    help: '1, by version of Postern and of Node.',
-    labels: ['version', 'node'],
-  },
-} as const satisfies Record<string, { name: string; help: string; labels: readonly string[] }>
 
 /** The limits of server.limits that end connections. */
 export const CONNECTION_LIMITS = ['connections', 'handshakes', 'connectionsPerAddress'] as const
@@ -167,6 +70,17 @@ function keyOf({ upstream, address }: AddressState): string {
   return `${upstream} ${address}`
 }
 
+/** The text of /metrics and its media type. */
+export interface Exposition {
+  readonly text: string
+  readonly contentType: string
+}
+
+/** The samples of one process at one time: data that can go to another process. */
+export type Snapshot = readonly (MetricObjectWithValues<MetricValue<string>> & {
+  readonly aggregator: Across
+})[]
+
 function remember(seen: Map<string, Set<string>>, issuer: string, result: string): void {
   const results = seen.get(issuer)
   if (results === undefined) seen.set(issuer, new Set([result]))
@@ -197,6 +111,9 @@ export class Metrics {
   readonly #policyInfo = this.#gauge('policyInfo')
   readonly #certificateExpiry = this.#gauge('certificateExpiry')
   readonly #crlNextUpdate = this.#gauge('crlNextUpdate')
+  readonly #workers = this.#gauge('workers')
+  readonly #workersSilent = this.#gauge('workersSilent')
+  readonly #workerRestarts = this.#counter('workerRestarts')
   /** The results that were counted, by issuer: of fetches of keys, and of introspections. */
   readonly #fetched = new Map<string, Set<string>>()
   readonly #asked = new Map<string, Set<string>>()
@@ -215,11 +132,18 @@ export class Metrics {
       'nodejs_active_resources_total',
     ])
       this.#registry.removeSingleMetric(name)
+    for (const metric of this.#registry.getMetricsAsArray())
+      metric.aggregator = DEFAULTS_ACROSS[metric.name] ?? metric.aggregator
   }
 
   /** The text of /metrics and its media type. */
-  async expose(): Promise<{ readonly text: string; readonly contentType: string }> {
+  async expose(): Promise<Exposition> {
     return { text: await this.#registry.metrics(), contentType: this.#registry.contentType }
+  }
+
+  /** What `combine` puts together with that of other processes. */
+  async snapshot(): Promise<Snapshot> {
+    return (await this.#registry.getMetricsAsJSON()) as unknown as Snapshot
   }
 
   requestStarted(): void {
@@ -282,16 +206,32 @@ export class Metrics {
     this.#reload.inc({ result })
   }
 
-  /** What the policy in use is made of; replaces what the one before it said. `now` is seconds since the epoch. */
-  policyInUse({ hash, certificates, lists, fetched, asked, addresses }: PolicyParts, now: number): void {
+  /** How many processes serve requests, and how many of them have not answered this scrape. */
+  workersAre(workers: number, silent: number): void {
+    this.#workers.set(workers)
+    this.#workersSilent.set(silent)
+  }
+
+  workerEnded(): void {
+    this.#workerRestarts.inc()
+  }
+
+  /**
+   * What the policy in use is made of; replaces what the one before it said.
+   * @param now seconds since the epoch; null where another process says when the policy was taken into use
+   */
+  policyInUse(
+    { hash, certificates, lists, fetched, asked, addresses }: PolicyParts,
+    now: number | null,
+  ): void {
     const gauges = [this.#policyInfo, this.#certificateExpiry, this.#crlNextUpdate, this.#upstreamHealthy]
     for (const gauge of gauges) gauge.reset()
-    this.#reloadLastSuccess.set(now)
+    if (now !== null) this.#reloadLastSuccess.set(now)
     this.#policyInfo.set({ hash }, 1)
     for (const { name, notAfter } of certificates) this.#certificateExpiry.set({ name }, notAfter)
     for (const { name, nextUpdate } of lists)
       if (nextUpdate !== null) this.#crlNextUpdate.set({ name }, nextUpdate)
-    this.#forgetIssuers(new Set(fetched), new Set(asked))
+    this.#forgetIssuers({ fetched, asked })
     this.#useAddresses(addresses)
   }
 
@@ -314,15 +254,15 @@ export class Metrics {
   }
 
   /** A series that nothing moves any more would be an alert that never ends. */
-  #forgetIssuers(fetched: ReadonlySet<string>, asked: ReadonlySet<string>): void {
+  #forgetIssuers({ fetched, asked }: Pick<PolicyParts, 'fetched' | 'asked'>): void {
     for (const [issuer, results] of this.#fetched) {
-      if (fetched.has(issuer)) continue
+      if (fetched.includes(issuer)) continue
       this.#fetched.delete(issuer)
       this.#keysLastSuccess.remove({ issuer })
       for (const result of results) this.#keysRefresh.remove({ issuer, result })
     }
     for (const [issuer, results] of this.#asked) {
-      if (asked.has(issuer)) continue
+      if (asked.includes(issuer)) continue
       this.#asked.delete(issuer)
       this.#introspectionDuration.remove({ issuer })
       for (const result of results) this.#introspection.remove({ issuer, result })
@@ -342,7 +282,7 @@ export class Metrics {
   }
 
   #options(key: keyof typeof METRICS) {
-    const { name, help, labels } = METRICS[key]
-    return { name, help, labelNames: [...labels], registers: [this.#registry] }
+    const { name, help, labels, across = 'sum' }: MetricSpec = METRICS[key]
+    return { name, help, labelNames: [...labels], aggregator: across, registers: [this.#registry] }
   }
 }

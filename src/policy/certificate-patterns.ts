@@ -17,8 +17,8 @@ export type CertificateField = (typeof CERTIFICATE_FIELDS)[number]
 /** Fields that hold what nobody can write into a certificate of his own: digests of the key or of the whole. */
 export const PINS: ReadonlySet<CertificateField> = new Set<CertificateField>(['spki', 'x5t#S256'])
 
-/** Stands for the client id of the token, where a pattern is one for many clients. */
-export const CLIENT_ID = Symbol('client.id')
+/** Stands for the client id of the token, where a pattern is one for many clients. Data like the rest of a policy: copies of it count. */
+export const CLIENT_ID = { of: 'token' } as const
 
 /** Every part that is named must be so; a part with several values, when one of them is. */
 export type CertificatePattern = readonly {
@@ -55,7 +55,7 @@ export function fitsOneOf(
 ): boolean {
   return patterns.some(pattern =>
     pattern.every(({ field, is }) => {
-      const wanted = is === CLIENT_ID ? clientId : is
+      const wanted = typeof is === 'string' ? is : clientId
       return wanted !== null && certificateValues(certificate, field).includes(wanted)
     }),
   )

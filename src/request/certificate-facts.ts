@@ -59,6 +59,11 @@ export function keyWeakness(certificate: X509Certificate): string | null {
   }
 }
 
+/** As in `ChainLink.authority`. */
+export function fingerprintOf(certificate: X509Certificate): string {
+  return certificate.fingerprint256.replaceAll(':', '')
+}
+
 /** RFC 8705 section 3.1: base64url without padding. */
 export function thumbprintOf(der: Uint8Array): string {
   return createHash('sha256').update(der).digest('base64url')

@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { Metrics } from '../observe/metrics.js'
+import type { Address } from '../config/settings.js'
+import type { Exposition } from '../observe/metrics.js'
 import { listen } from './listen.js'
 
 /** One condition, for people: `[+]keys main ok`, `[-]` when it makes the instance unready, `[!]` when it does not. */
@@ -14,16 +15,16 @@ export interface Condition {
 }
 
 export interface AdminOptions {
-  readonly metrics: Metrics
+  readonly metrics: () => Promise<Exposition>
   /** Readiness: all must hold that are not for information. Liveness asks nothing of others. */
-  readonly conditions: () => readonly Condition[]
+  readonly conditions: () => readonly Condition[] | Promise<readonly Condition[]>
   /** Reloads; resolves with the problems, one line each, empty when the new policy is in use. */
   readonly reload: () => Promise<readonly string[]>
 }
 
 export interface AdminServer {
   readonly listen: (host: string, port: number) => Promise<void>
-  readonly address: () => AddressInfo
+  readonly address: () => Address
   readonly close: () => void
 }
 
@@ -38,7 +39,10 @@ export function createAdminServer(options: AdminOptions): AdminServer {
   server.on('clientError', (_, socket) => socket.destroy())
   return {
     listen: (host, port) => listen(server, host, port),
-    address: () => server.address() as AddressInfo,
+    address: () => {
+      const { address, port } = server.address() as AddressInfo
+      return { host: address, port }
+    },
     close: () => {
       server.close()
       server.closeAllConnections()
@@ -58,14 +62,14 @@ async function answer(
     return send(response, 405, 'only GET\n', { Allow: 'GET, HEAD' })
   switch (path) {
     case '/metrics': {
-      const { text, contentType } = await options.metrics.expose()
+      const { text, contentType } = await options.metrics()
       return send(response, 200, text, { 'Content-Type': contentType })
     }
     case '/livez':
       return send(response, 200, 'ok\n')
     case '/readyz':
     case '/healthz':
-      return sendConditions(response, options.conditions(), new URLSearchParams(query).has('verbose'))
+      return sendConditions(response, await options.conditions(), new URLSearchParams(query).has('verbose'))
     default:
       return send(response, 404, 'try /metrics, /livez, /readyz, /healthz or POST /-/reload\n')
   }

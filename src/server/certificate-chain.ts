@@ -1,8 +1,8 @@
 import type { X509Certificate } from 'node:crypto'
 import { certificateNames } from '../config/parse-crl.js'
-import type { CertificateFacts, ChainLink } from '../request/certificate-facts.js'
+import { type CertificateFacts, type ChainLink, fingerprintOf } from '../request/certificate-facts.js'
 import { type CertificateExtensions, certificateExtensions } from './certificate-extensions.js'
-import { fingerprintOf, isIssuedBy } from './client-trust.js'
+import { isIssuedBy } from './client-trust.js'
 
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8

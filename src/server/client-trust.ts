@@ -2,7 +2,12 @@ import { createHash, X509Certificate } from 'node:crypto'
 import type { TLSSocket } from 'node:tls'
 import type { ClientTrust, Revocations } from '../checks/trust.js'
 import type { ClientTrustSettings } from '../config/settings.js'
-import { type CertificateFacts, type ChainLink, certificateFacts } from '../request/certificate-facts.js'
+import {
+  type CertificateFacts,
+  type ChainLink,
+  certificateFacts,
+  fingerprintOf,
+} from '../request/certificate-facts.js'
 import { keyUsageOf } from './certificate-extensions.js'
 
 /** Longer chains are no chains. */
@@ -22,7 +27,7 @@ export function trustBundle(settings: ClientTrustSettings): TrustBundle {
     id: createHash('sha256')
       .update(JSON.stringify([settings.trust, ...settings.ca]))
       .digest('hex'),
-    revocations: revocationsOf(settings, authorities),
+    revocations: revocationsOf(settings),
     onExpiredCrl: settings.onExpiredCrl,
   }
   const facts = new CertificatesSeen(authorities, trust.id)
@@ -62,21 +67,15 @@ class CertificatesSeen {
   }
 }
 
-function revocationsOf(
-  { crl }: ClientTrustSettings,
-  authorities: readonly X509Certificate[],
-): ReadonlyMap<string, Revocations> | null {
+function revocationsOf({ crl }: ClientTrustSettings): ReadonlyMap<string, Revocations> | null {
   if (crl === null) return null
   const revocations = new Map<string, Revocations>()
-  for (const { list } of crl)
-    for (const authority of authorities) {
-      if (!list.isSignedBy(authority)) continue
-      const fingerprint = fingerprintOf(authority)
-      const other = revocations.get(fingerprint)
-      const { revoked: serials, thisUpdate, nextUpdate } = list
+  for (const { signers, revoked: serials, thisUpdate, nextUpdate } of crl)
+    for (const signer of signers) {
+      const other = revocations.get(signer)
       // The newer one holds, not the one that is valid longer: an emergency list may well be short-lived.
       if (other === undefined || thisUpdate >= other.thisUpdate)
-        revocations.set(fingerprint, { serials, thisUpdate, nextUpdate })
+        revocations.set(signer, { serials, thisUpdate, nextUpdate })
     }
   return revocations
 }
@@ -133,9 +132,4 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
 /** Names, key identifiers and keyUsage fit, and the key of the authority made the signature. */
 export function isIssuedBy(subject: X509Certificate, authority: X509Certificate): boolean {
   return subject.checkIssued(authority) && subject.verify(authority.publicKey)
-}
-
-/** As in `ChainLink.authority`. */
-export function fingerprintOf(certificate: X509Certificate): string {
-  return certificate.fingerprint256.replaceAll(':', '')
 }

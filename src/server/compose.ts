@@ -1,11 +1,9 @@
-import { randomBytes } from 'node:crypto'
 import type { Configuration } from '../config/settings.js'
 import type { Gate, House } from '../gate/gate.js'
 import { createRequestCounter } from '../gate/rates.js'
 import { createAuthenticator } from '../sources/authenticate-token.js'
-import { openMemoryBudget } from '../sources/budget.js'
-import { createDpop } from '../sources/dpop.js'
-import { createMemoryReplayStore } from '../sources/replay-store.js'
+import type { OpenBudget } from '../sources/budget.js'
+import type { Dpop } from '../sources/dpop.js'
 import type { SourceMeter } from '../sources/token-source.js'
 import type { UpstreamMeter } from '../upstream/balanced-upstream.js'
 import { type TrustBundle, trustBundle } from './client-trust.js'
@@ -27,17 +25,25 @@ export interface Running {
   readonly budgets: RateBudgets
 }
 
+/** What outlives gates: it is made once and goes from each to the next. */
+export interface Lasting {
+  /** Pseudonym of this sidecar in the Via header. */
+  readonly via: string
+  /** Used proofs stay used, and nonces that are on their way stay good. */
+  readonly dpop: Dpop
+  readonly openBudget: OpenBudget
+}
+
 /**
  * Builds a gate with its edges; the only file that knows every edge. Parts whose settings have not changed are taken
  * over from `before`, so that caches, key sets and upstream connections survive a reload. Throws, leaving `before` as
  * it was, when OpenSSL refuses what the settings ask for.
- * @param via pseudonym of this process for the Via header
  */
 export function compose(
   configuration: Configuration,
   before: Running | null,
   house: House,
-  via: string,
+  { via, dpop, openBudget }: Lasting,
 ): Running {
   const { settings, routes, hash } = configuration
   const tls = tlsContexts(settings.server.tls)
@@ -52,7 +58,7 @@ export function compose(
   const budgets = rateBudgets(
     routes.routes.flatMap(({ rates }) => rates),
     before?.budgets ?? new Map(),
-    openMemoryBudget,
+    openBudget,
   )
   const gate: Gate = {
     policyHash: hash,
@@ -62,10 +68,7 @@ export function compose(
     clientOf: clientsOf(settings.terminators, settings.server.tls.clients, bundle.trust),
     authenticate: createAuthenticator(new Map([...sources].map(([name, { tokens }]) => [name, tokens]))),
     countRequest: createRequestCounter(budgets),
-    // Not made anew: used proofs stay used, and nonces that are on their way stay good.
-    dpop:
-      before?.gate.dpop ??
-      createDpop(createMemoryReplayStore(house.now, settings.server.limits.proofs), randomBytes(32)),
+    dpop,
     forward: forwardTo(upstreams, settings.server.limits),
     errors: settings.errors,
   }

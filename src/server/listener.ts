@@ -25,6 +25,9 @@ const TIMEOUT_CHECK_MS = 1000
 /** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
 const REQUESTS_PER_CONNECTION = 100_000
 
+/** How long a connection without any request may go on when no more are accepted, in milliseconds. */
+const FIRST_REQUEST_MS = 1000
+
 /** A TCP connection, from before its handshake to its end. */
 interface Accepted {
   readonly socket: Socket
@@ -42,7 +45,7 @@ export interface Listener {
   readonly announceEnd: () => void
   /** Stops accepting, ends idle connections; the rest end with their present answer. */
   readonly stopAccepting: () => void
-  /** Connections that are open. */
+  /** Connections that are open, from before their handshake. */
   readonly connections: () => number
   /** Ends every connection at once. */
   readonly destroy: () => void
@@ -74,12 +77,17 @@ export function createListener(running: () => Running, house: House, limits: Lim
     ...PARSER_SETTINGS,
     noDelay: true,
   })
-  server.maxConnections = limits.connections
   server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION
   server.maxHeadersCount = MAX_HEADERS_COUNT
   server.timeout = 0
 
   server.on('connection', (socket: Socket) => {
+    // Not `maxConnections`: a worker process that is full would pass the connection on to the next, and that one back.
+    if (accepted.size >= limits.connections) {
+      dropped('connections')
+      socket.destroy()
+      return
+    }
     if (!connectionLimits.accept(socket)) return
     const ends = endsOf(socket)
     accepted.set(ends, { socket, bundle: running().bundle })
@@ -87,7 +95,6 @@ export function createListener(running: () => Running, house: House, limits: Lim
       if (accepted.get(ends)?.socket === socket) accepted.delete(ends) // the same client may be back already
     })
   })
-  server.on('drop', () => dropped('connections'))
   server.on('secureConnection', (socket: TLSSocket) => {
     socket.disableRenegotiation()
     const tcp = accepted.get(endsOf(socket))
@@ -224,9 +231,14 @@ export function createListener(running: () => Running, house: House, limits: Lim
     stopAccepting: () => {
       accepting = false
       server.close()
-      for (const connection of connections.values()) if (connection.pending === 0) connection.end()
+      for (const connection of connections.values())
+        if (connection.pending === 0 && connection.latest !== null) connection.end()
+      // One that has just come is about to ask.
+      setTimeout(() => {
+        for (const connection of connections.values()) if (connection.pending === 0) connection.end()
+      }, FIRST_REQUEST_MS).unref()
     },
-    connections: () => connections.size,
+    connections: () => accepted.size,
     destroy: () => {
       // What node:http knows of is not all: upgraded connections, and those whose handshake is not over, are not.
       for (const socket of connections.keys()) socket.destroy()

@@ -5,8 +5,8 @@ import type { Metrics } from '../observe/metrics.js'
 
 export interface ReloadOptions {
   readonly load: () => Promise<Configuration | readonly Problem[]>
-  /** Builds a whole new gate and swaps it in; throws, with everything as it was, when it cannot. */
-  readonly use: (configuration: Configuration) => void
+  /** Builds a whole new gate and swaps it in; throws or rejects, with everything as it was, when it cannot. */
+  readonly use: (configuration: Configuration) => void | Promise<void>
   readonly hashInUse: () => string
   readonly log: Logger
   readonly metrics: Pick<Metrics, 'reloaded'>
@@ -57,7 +57,7 @@ async function reload(
       const loaded = await load()
       if (!('settings' in loaded)) return shortened(loaded.map(formatProblem))
       const hash = hashInUse()
-      use(loaded)
+      await use(loaded)
       metrics.reloaded('success')
       log.info({ cause, policy: loaded.hash.slice(0, 12), changed: loaded.hash !== hash }, 'reloaded')
       return []

@@ -6,18 +6,16 @@ import type { Listener } from './listener.js'
  * Load balancers need a moment to see that this instance is unready before it stops accepting, also when it has
  * nothing to do just then: they may be about to send it something. Milliseconds.
  */
-const NOTICE_MS = 2_000
+export const NOTICE_MS = 2_000
 /** Requests that take longer are cut off; below the 30 s after which Kubernetes kills. Milliseconds. */
-const DEADLINE_MS = 25_000
+export const DEADLINE_MS = 25_000
 const LOOK_MS = 50
 
 /**
- * Drains: unready first (the caller's `isDraining` is already true), then no new connections, then the end of what is
- * in flight. Resolves when no connection is left or the deadline has passed.
+ * Ends the public side once the notice is over: no new connections, then the end of what is in flight. Resolves when no
+ * connection is left or the deadline has passed. Requests are already handled as during a drain (`House.isDraining`).
  */
-export async function drain(listener: Listener, log: Logger, endTunnels: () => void): Promise<void> {
-  log.info({ connections: listener.connections() }, 'draining')
-  await sleep(NOTICE_MS)
+export async function finish(listener: Listener, log: Logger, endTunnels: () => void): Promise<void> {
   listener.stopAccepting()
   // Not before: a client that connects again at once should find another instance.
   endTunnels()

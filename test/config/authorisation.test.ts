@@ -1,8 +1,8 @@
 import t, { type Test } from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
 import type { Problem } from '../../src/config/problem.js'
 import type { Configuration } from '../../src/config/settings.js'
 import { CLIENT_ID } from '../../src/policy/certificate-patterns.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createAuthority } from '../support/pki.js'
 
 const authority = await createAuthority('Test CA')
@@ -46,7 +46,7 @@ apis:
     'server.key': server.keyPem,
     'ca.pem': authority.certificatePem,
   })
-  const loaded = await loadConfiguration(`${directory}/policies.yaml`, {})
+  const loaded = await loadAndSend(`${directory}/policies.yaml`, {})
   const offset = before.split('\n').length - 1
   const lines = (problems: readonly Problem[]) =>
     problems.map(({ line, message }) => `${line - offset}: ${message}`)

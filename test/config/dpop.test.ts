@@ -1,6 +1,6 @@
 import t from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
 import type { DpopRule } from '../../src/policy/policy.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createWorld, policyText } from '../support/postern.js'
 
 const world = await createWorld()
@@ -18,7 +18,7 @@ async function load(apis: string, more: { profile?: string; defaults?: string } 
   const { profile = 'fapi2', defaults = '' } = more
   const text = policyText(world, { upstream: 'http://127.0.0.1:1', profile, apis })
   const file = world.write(`${files++}.yaml`, text.replace('errors: fdx }', `errors: fdx${defaults} }`))
-  const result = await loadConfiguration(file, {})
+  const result = await loadAndSend(file, {})
   return 'settings' in result
     ? {
         rules: result.routes.routes.map(route => route.token?.dpop),

@@ -3,9 +3,9 @@ import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
 import { formatProblem } from '../../src/config/problem.js'
 import type { IssuerSettings } from '../../src/config/settings.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createAuthority } from '../support/pki.js'
 
 const directory = mkdtempSync(join(tmpdir(), 'postern-introspection-'))
@@ -76,7 +76,7 @@ apis:
     routes: { "GET /{id}": { scopes: none } }
 `,
   )
-  const loaded = await loadConfiguration(file, environment)
+  const loaded = await loadAndSend(file, environment)
   if (!('settings' in loaded)) {
     const problems = loaded.map(formatProblem)
     return { problems, warnings: [] as string[], settings: null, files: [] as readonly string[] }

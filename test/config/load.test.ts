@@ -6,13 +6,13 @@ import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { tokenFacts } from '../../src/checks/token-facts.js'
 import { policyJsonSchema } from '../../src/config/json-schema.js'
-import { loadConfiguration } from '../../src/config/load.js'
 import type { Problem } from '../../src/config/problem.js'
 import type { Configuration } from '../../src/config/settings.js'
 import { FLOW_PRESETS, type FlowPreset } from '../../src/policy/flow-presets.js'
 import type { Claims } from '../../src/policy/flow-rules.js'
 import type { IssuerRules } from '../../src/policy/issuer.js'
 import type { Flow, Route } from '../../src/policy/policy.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createAuthority, KEY_USAGE } from '../support/pki.js'
 
 const ROOT = join(import.meta.dirname, '../../..')
@@ -93,7 +93,7 @@ async function load(change: Change = {}): Promise<Configuration | readonly Probl
   for (const [name, text] of Object.entries({ ...FILES, ...change.files }))
     writeFileSync(join(here, name), text)
   writeFileSync(join(here, 'p.yaml'), change.text ?? edited(change.edits ?? []))
-  return loadConfiguration(join(here, 'p.yaml'), change.environment ?? {})
+  return loadAndSend(join(here, 'p.yaml'), change.environment ?? {})
 }
 
 function edited(edits: readonly Edit[]): string {
@@ -248,7 +248,7 @@ version: 1
 server:
   listen: "[::1]:8443"
   publicUrl: [https://API.bank.example:443, https://localhost:8443]
-  workers: 1
+  workers: auto
   tls:
     profile: compatible
     certificates: [{ cert: server.pem, key: server.key }, { cert: rsa.pem, key: rsa.key }]
@@ -297,6 +297,7 @@ apis:
 `
   const { settings, routes } = await loaded({ text, files: { 'ca.crl': await ca.crl() } })
   t.strictSame(settings.server.listen, { host: '::1', port: 8443 })
+  t.equal(settings.server.workers, 'auto')
   t.strictSame(settings.server.publicOrigins, ['https://api.bank.example', 'https://localhost:8443'])
   t.strictSame(settings.server.limits, {
     headerBytes: 16 * 1024,
@@ -313,7 +314,11 @@ apis:
     requestTimeoutMs: 120_000,
     idleTimeoutMs: 60_000,
   })
-  t.match(settings.server.tls.clients, { trust: 'pki', onExpiredCrl: 'allow', crl: [{ name: 'ca.crl' }] })
+  t.match(settings.server.tls.clients, {
+    trust: 'pki',
+    onExpiredCrl: 'allow',
+    crl: [{ name: 'ca.crl', signers: [ca.certificate.fingerprint256.replaceAll(':', '')] }],
+  })
   t.match(settings.issuers.get('fetched'), {
     keys: {
       from: 'url',
@@ -571,10 +576,22 @@ t.test('what the schema refuses is said at its line, with what to do', async t =
   t.notMatch(await hintOf('[ES256]', '[HS256]'), 'did you mean')
 })
 
+t.test('the number of workers is a count, or auto', async t => {
+  const workers = async (value: string, environment = {}) => {
+    const result = await load({ ...edit('  listen:', `  workers: ${value}\n  listen:`), environment })
+    return isLoaded(result) ? result.settings.server.workers : result.map(({ message }) => message).join()
+  }
+  t.equal(await workers('1'), 1)
+  t.equal(await workers('64'), 64)
+  t.equal(await workers('auto'), 'auto')
+  t.equal(await workers('${N}', { N: '3' }), 3)
+  t.equal(await workers('${N}', { N: 'auto' }), 'auto')
+  for (const value of ['0', '65', '1.5', 'all', '"2"', '[]'])
+    t.match(await workers(value), '"workers" must be a number from 1 to 64, or auto', value)
+})
+
 t.test('what belongs to later versions is refused by name', async t => {
   const bad: readonly (readonly [from: string, to: string, expected: string])[] = [
-    ['  listen:', '  workers: auto\n  listen:', '3:12 "workers: auto"'],
-    ['  listen:', '  workers: 4\n  listen:', '3:12 "workers: 4"'],
     ['publicUrl: https:', 'publicUrl: http:', '4:14 "publicUrl: http://localhost:8443"'],
     ['issuer: main }', 'issuer: main, fields: {} }', '18:47 "fields"'],
     ['apis:', 'store: memory\napis:', '19:1 "store"'],
@@ -1272,10 +1289,10 @@ t.test('bombs and other files that are no policy', async t => {
   )
   const crlf = await load({ text: `\ufeff${POLICY.replaceAll('\n', '\r\n')}` })
   t.ok(isLoaded(crlf), 'a byte order mark and CR LF are no problem')
-  t.match(await loadConfiguration(join(directory, 'no-such.yaml'), {}), [
+  t.match(await loadAndSend(join(directory, 'no-such.yaml'), {}), [
     { line: 1, column: 1, message: 'the policy file does not exist' },
   ])
-  t.match(await loadConfiguration(directory, {}), [{ message: 'the policy file is not a file' }])
+  t.match(await loadAndSend(directory, {}), [{ message: 'the policy file is not a file' }])
 })
 
 t.test('random text never throws', async () => {
@@ -1326,7 +1343,7 @@ t.test('random text never throws', async () => {
     fc.array(fc.oneof(fc.constantFrom(...words), fc.string({ maxLength: 5 })), { maxLength: 40 }),
     async parts => {
       writeFileSync(file, parts.join(''))
-      const result = await loadConfiguration(file, { A: 'x' })
+      const result = await loadAndSend(file, { A: 'x' })
       return (
         isLoaded(result) ||
         (result.length > 0 && result.every(one => one.line > 0 && one.column > 0 && one.message !== ''))
@@ -1349,7 +1366,7 @@ t.test('random text never throws', async () => {
       copy[line] = old.slice(0, from) + text + old.slice(from + length)
     }
     writeFileSync(file, copy.join('\n'))
-    const result = await loadConfiguration(file, { A: 'x' })
+    const result = await loadAndSend(file, { A: 'x' })
     return isLoaded(result) || result.length > 0
   })
   for (const [name, text] of Object.entries(FILES)) writeFileSync(join(directory, name), text)
@@ -1418,7 +1435,7 @@ t.test('policies.yaml is the endpoint tables of api-security.md, row by row', as
   }
   for (const [name, text] of Object.entries(files)) writeFileSync(join(here, 'certs', name), text)
   writeFileSync(join(here, 'policies.yaml'), policy)
-  const result = await loadConfiguration(join(here, 'policies.yaml'), {})
+  const result = await loadAndSend(join(here, 'policies.yaml'), {})
   if (!isLoaded(result)) throw new Error(JSON.stringify(result))
 
   const rows = tableRows(readFileSync(join(ROOT, 'demo/api-security.md'), 'utf8'))

@@ -2,11 +2,11 @@ import { generateKeyPairSync } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
 import type { Problem } from '../../src/config/problem.js'
 import type { Configuration } from '../../src/config/settings.js'
 import { PROFILE_NAMES, PROFILES } from '../../src/policy/profiles.js'
 import { describeResource, metadataDocument } from '../../src/policy/resource-metadata.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createAuthority } from '../support/pki.js'
 
 const DAY = 24 * 60 * 60 * 1000
@@ -66,7 +66,7 @@ async function load(parts: Parts): Promise<Configuration | readonly Problem[]> {
     'p.yaml': policy(parts),
   }
   for (const [name, text] of Object.entries(files)) writeFileSync(join(here, name), text)
-  return loadConfiguration(join(here, 'p.yaml'), {})
+  return loadAndSend(join(here, 'p.yaml'), {})
 }
 
 async function loaded(parts: Parts): Promise<Configuration> {
@@ -218,7 +218,7 @@ t.test('routes without tokens leave every profile but custom', async t => {
     'p.yaml': text,
   }))
     writeFileSync(join(here, name), content)
-  const result = await loadConfiguration(join(here, 'p.yaml'), {})
+  const result = await loadAndSend(join(here, 'p.yaml'), {})
   t.ok('settings' in result)
   if ('settings' in result) {
     t.match(short(result.warnings).join('\n'), '19:15 not FAPI 2.0: no access token is asked for')

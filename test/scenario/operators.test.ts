@@ -4,7 +4,8 @@ import { chmodSync } from 'node:fs'
 import { Agent, request } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import t from 'tap'
-import { METRICS, UNMATCHED } from '../../src/observe/metrics.js'
+import { METRICS } from '../../src/observe/metric-table.js'
+import { UNMATCHED } from '../../src/observe/metrics.js'
 import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import {
   type Ask,

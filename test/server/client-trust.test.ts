@@ -1,6 +1,7 @@
 import t from 'tap'
 import { parseCrlFile } from '../../src/config/parse-crl.js'
-import { fingerprintOf, trustBundle } from '../../src/server/client-trust.js'
+import { fingerprintOf } from '../../src/request/certificate-facts.js'
+import { trustBundle } from '../../src/server/client-trust.js'
 import { createAuthority, type Issued } from '../support/pki.js'
 
 const DAY = 24 * 3600_000
@@ -15,7 +16,9 @@ t.test('of two lists of one authority the newer one holds, however long the othe
     [old, emergency],
     [emergency, old],
   ]) {
-    const crl = order.flatMap(pem => parseCrlFile(Buffer.from(pem)).map(list => ({ name: 'list.pem', list })))
+    const signers = [fingerprintOf(authority.certificate)]
+    const lists = order.flatMap(pem => parseCrlFile(Buffer.from(pem)))
+    const crl = lists.map(list => ({ ...list, name: 'list.pem', signers }))
     const { trust } = trustBundle({ trust: 'pki', ca: [authority.certificatePem], crl, onExpiredCrl: 'deny' })
     const held = trust.revocations?.get(fingerprintOf(authority.certificate))
     t.same([...(held?.serials ?? [])], [client.certificate.serialNumber])

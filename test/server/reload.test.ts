@@ -18,7 +18,7 @@ function setUp() {
       running--
       return result
     },
-    use: ({ hash }) => used.push(hash),
+    use: ({ hash }) => void used.push(hash),
     hashInUse: () => used.at(-1) ?? '',
     log: { info: () => {}, error: (fields: { problem: string }) => told.push(fields.problem) } as never,
     metrics: { reloaded: result => counted.push(result) },

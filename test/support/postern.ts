@@ -89,6 +89,7 @@ export interface PolicyParts {
   readonly issuer?: string
   readonly keys?: string
   readonly upstreamMore?: string
+  readonly workers?: string
   /** More entries of `issuers:`, each `  name: { … }` on a line of its own. */
   readonly moreIssuers?: string
   /** More entries of `upstreams:`, each `  name: { … }` on a line of its own. */
@@ -151,6 +152,7 @@ export function policyText(world: World, parts: PolicyParts): string {
 server:
   listen: 127.0.0.1:0
   publicUrl: https://${HOST}
+  workers: ${parts.workers ?? '1'}
   tls:
     profile: ${parts.profile ?? 'fapi1-advanced'}
     certificates: ${parts.certificates ?? '[{ cert: server.pem, key: server.key }]'}
