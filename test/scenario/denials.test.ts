@@ -530,7 +530,7 @@ const PROVOCATIONS: Readonly<Partial<Record<DenialCode, Provocation>>> = {
       broken.script(raw('HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab'))
       return asks({ ...anonymous, path: '/broken/1' })(interactionId)
     },
-    detail: /^broken: HPE_/,
+    detail: 'broken: repeated Content-Length',
   },
   overloaded: {
     row: ROW.busy,

@@ -47,6 +47,9 @@ const PROMISED: Readonly<Record<string, readonly string[]>> = {
   postern_policy_info: ['hash'],
   postern_certificate_expiry_timestamp_seconds: ['name'],
   postern_crl_next_update_timestamp_seconds: ['name'],
+  postern_workers: [],
+  postern_workers_silent: [],
+  postern_worker_restarts_total: [],
   postern_build_info: ['version', 'node'],
 }
 
