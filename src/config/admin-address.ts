@@ -5,7 +5,7 @@ import { interpolate } from './interpolate.js'
 import { readBounded, Unreadable } from './named-files.js'
 import { address } from './schema-values.js'
 import type { Address } from './settings.js'
-import { MAX_YAML_BYTES, tooDeep } from './yaml-bounds.js'
+import { boundOf, MAX_YAML_BYTES } from './yaml-bounds.js'
 
 /** Of `admin.listen` in the schema. */
 const DEFAULT: Address = { host: '127.0.0.1', port: 9464 }
@@ -28,7 +28,7 @@ export async function readAdminAddress(file: string, environment: NodeJS.Process
 
 /** A document with syntax errors still has the parts that could be read. */
 function writtenIn(text: string): unknown {
-  if (tooDeep(text) !== null) return null
+  if (boundOf(text) !== null) return null
   try {
     return parseDocument(text, { uniqueKeys: false, logLevel: 'silent' }).getIn(['admin', 'listen'])
   } catch {

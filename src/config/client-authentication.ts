@@ -1,7 +1,6 @@
 import type { KeyObject } from 'node:crypto'
 import type { ClientAuthentication } from '../policy/introspection.js'
 import type { Draft } from './draft.js'
-import { Unreadable } from './named-files.js'
 import { notAfterOf, readCertificates } from './pem.js'
 import type { ClientAuthenticationPlan } from './schema-introspection.js'
 import { readSecret, warnOfReaders } from './secret-file.js'
@@ -90,11 +89,8 @@ async function readIdentity(
   const at = [...path, 'cert']
   const key = await readKey(draft, plan.key, [...path, 'key'])
   if (key !== null) await warnOfReaders(draft, plan.key, [...path, 'key'])
-  const file = await draft.files.read(plan.cert)
-  if (file instanceof Unreadable) {
-    draft.problem(at, `${plan.cert} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(plan.cert, at)
+  if (file === null) return null
   const chain = readCertificates(file)
   if (typeof chain === 'string') {
     draft.problem(at, `${plan.cert} ${chain}`, 'the file is PEM: the client certificate first')

@@ -1,7 +1,7 @@
 import type { X509Certificate } from 'node:crypto'
 import { fingerprintOf, keyWeakness } from '../request/certificate-facts.js'
 import type { Draft } from './draft.js'
-import { MAX_CRL_BYTES, Unreadable } from './named-files.js'
+import { MAX_CRL_BYTES } from './named-files.js'
 import { certificateNames, parseCrlFile, type RevocationList } from './parse-crl.js'
 import { notAfterOf, type PemCertificate, readCertificates, subjectOf } from './pem.js'
 import type { ClientTrustSettings, RevocationSettings } from './settings.js'
@@ -47,11 +47,8 @@ async function readAuthorities(
   name: string,
   path: Path,
 ): Promise<readonly PemCertificate[] | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   const found = readCertificates(file)
   if (typeof found === 'string') {
     draft.problem(path, `${name} ${found}`, 'the file is PEM: certificates of authorities')
@@ -114,11 +111,8 @@ async function readRevocationLists(
 }
 
 async function readLists(draft: Draft, name: string, path: Path): Promise<readonly RevocationList[] | null> {
-  const file = await draft.files.read(name, MAX_CRL_BYTES)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path, MAX_CRL_BYTES)
+  if (file === null) return null
   try {
     return parseCrlFile(file)
   } catch (error) {

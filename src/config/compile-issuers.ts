@@ -8,7 +8,6 @@ import { compileClients } from './compile-authorisation.js'
 import { checkTokenSettings, compileIntrospection } from './compile-introspection.js'
 import { readBundle } from './compile-upstreams.js'
 import type { Draft } from './draft.js'
-import { Unreadable } from './named-files.js'
 import type { KeyPlan } from './schema-issuer.js'
 import type { IssuerSettings } from './settings.js'
 import type { Path } from './source-tree.js'
@@ -154,11 +153,8 @@ async function readKeys(draft: Draft, plan: KeyPlan, path: Path): Promise<KeySet
 }
 
 async function readKeySet(draft: Draft, name: string, path: Path): Promise<KeySettings | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   const text = file.toString('utf8')
   const set = readKeySetText(text)
   const faults =

@@ -1,7 +1,6 @@
 import { isIP } from 'node:net'
 import type { HealthRule, RetryRule, UpstreamPolicy } from '../policy/upstream.js'
 import type { Draft } from './draft.js'
-import { Unreadable } from './named-files.js'
 import { readCertificates } from './pem.js'
 import type { Path } from './source-tree.js'
 
@@ -88,11 +87,8 @@ function healthRule(parts: UpstreamParts['health']): HealthRule | null {
 
 /** Authorities for a connection that Postern opens, as one PEM text; null when the file is wrong, and then it is reported. */
 export async function readBundle(draft: Draft, name: string, path: Path): Promise<string | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   const found = readCertificates(file)
   if (typeof found !== 'string') return found.map(one => one.pem).join('')
   draft.problem(path, `${name} ${found}`, 'the file is PEM: certificates of authorities')

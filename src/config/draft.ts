@@ -1,5 +1,5 @@
 import type { Findings } from './findings.js'
-import type { NamedFiles } from './named-files.js'
+import { type NamedFiles, Unreadable } from './named-files.js'
 import type { Place } from './problem.js'
 import type { policySchema } from './schema.js'
 import { holdsUnknown, keyPlace, nodeAt, type Path, type SourceNode, valuePlace } from './source-tree.js'
@@ -47,6 +47,18 @@ export class Draft {
   isFromEnvironment(path: Path): boolean {
     const node = nodeAt(this.#root, path)
     return node === null || holdsUnknown(node) || (node.kind === 'scalar' && node.origin !== 'file')
+  }
+
+  /**
+   * The bytes of a file that the value at `path` names; null when it cannot be read, and then it is reported. A name from the
+   * environment that is no file is not repeated: a secret or a whole key may stand where its file was meant.
+   */
+  async readFile(name: string, path: Path, maxBytes?: number): Promise<Buffer | null> {
+    const file = await this.files.read(name, maxBytes)
+    if (!(file instanceof Unreadable)) return file
+    const what = this.isFromEnvironment(path) ? 'the file that is named here' : name
+    this.problem(path, `${what} ${file.reason}`, file.hint)
+    return null
   }
 
   valuePlace(path: Path): Place {

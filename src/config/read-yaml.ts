@@ -12,7 +12,7 @@ import {
 import type { Findings } from './findings.js'
 import type { Place } from './problem.js'
 import type { SourceEntry, SourceNode } from './source-tree.js'
-import { MAX_YAML_BYTES, tooDeep } from './yaml-bounds.js'
+import { boundOf, MAX_YAML_BYTES } from './yaml-bounds.js'
 
 /** An alias may stand for a large part of the file, and may hold aliases itself. */
 const MAX_NODES = 100_000
@@ -41,13 +41,10 @@ export function readYaml(bytes: Buffer, file: string, findings: Findings): Sourc
     )
     return null
   }
-  const deep = tooDeep(text)
-  if (deep !== null) {
-    findings.problem(
-      { file, line: deep.line, column: deep.column },
-      deep.message,
-      'no policy needs that; look for brackets that are not closed',
-    )
+  const bound = boundOf(text)
+  if (bound !== null) {
+    const { line, column, message, hint } = bound
+    findings.problem({ file, line, column }, message, hint)
     return null
   }
   return new Reader(text, file, findings).read()
@@ -83,23 +80,30 @@ class Reader {
     this.#text = text
     this.#file = file
     this.#findings = findings
+    // Counted here: in a broken text the parser passes over some line breaks, and places behind them would be wrong.
+    for (let at = -1; ; ) {
+      this.#lines.addNewLine(at + 1)
+      at = text.indexOf('\n', at + 1)
+      if (at === -1) break
+    }
   }
 
   read(): SourceNode | null {
-    const document = parseDocument(this.#text, {
-      version: '1.2',
-      schema: 'core',
-      strict: true,
-      stringKeys: true,
-      // Compared one with each other, the keys of a large map take minutes; the reader below looks for duplicates itself.
-      uniqueKeys: false,
-      resolveKnownTags: false,
-      merge: false,
-      prettyErrors: false,
-      // With `silent` a second document would pass unseen.
-      logLevel: 'error',
-      lineCounter: this.#lines,
-    })
+    const document = withoutStacks(() =>
+      parseDocument(this.#text, {
+        version: '1.2',
+        schema: 'core',
+        strict: true,
+        stringKeys: true,
+        // Compared one with each other, the keys of a large map take minutes; the reader below looks for duplicates itself.
+        uniqueKeys: false,
+        resolveKnownTags: false,
+        merge: false,
+        prettyErrors: false,
+        // With `silent` a second document would pass unseen.
+        logLevel: 'error',
+      }),
+    )
     for (const { code, pos } of withoutEchoes(document.errors, this.#lines)) this.#syntax(code, pos[0])
     for (const { code, pos } of document.warnings) this.#syntax(code, pos[0])
     if (document.directives?.yaml.version !== '1.2')
@@ -254,6 +258,17 @@ function withoutEchoes(errors: readonly YAMLParseError[], lines: LineCounter): r
     lastLine = line
     return !isEcho
   })
+}
+
+/** The parser makes an Error of every mistake, up to one a character; the stack of each would take most of the time and memory. */
+function withoutStacks<T>(work: () => T): T {
+  const limit = Error.stackTraceLimit
+  Error.stackTraceLimit = 0
+  try {
+    return work()
+  } finally {
+    Error.stackTraceLimit = limit
+  }
 }
 
 interface Words {

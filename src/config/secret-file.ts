@@ -1,14 +1,10 @@
 import type { Draft } from './draft.js'
-import { Unreadable } from './named-files.js'
 import type { Path } from './source-tree.js'
 
 /** The secret in a file, without one line break at its end; null when there is none, and then it is reported. It is never repeated. */
 export async function readSecret(draft: Draft, name: string, path: Path): Promise<string | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   await warnOfReaders(draft, name, path)
   const secret = file.toString('utf8').replace(/\r?\n$/, '')
   const fault = secretFault(secret)

@@ -1,7 +1,6 @@
 import { createPrivateKey, type KeyObject, type X509Certificate } from 'node:crypto'
 import { keyWeakness } from '../request/certificate-facts.js'
 import type { Draft } from './draft.js'
-import { Unreadable } from './named-files.js'
 import { certificateNames } from './parse-crl.js'
 import { dnsNamesOf, notAfterOf, readCertificates, subjectOf } from './pem.js'
 import type { ServerCertificate } from './settings.js'
@@ -47,11 +46,8 @@ interface Chain {
 }
 
 async function readChain(draft: Draft, name: string, path: Path): Promise<Chain | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   const found = readCertificates(file)
   if (typeof found === 'string') {
     draft.problem(
@@ -72,11 +68,8 @@ export async function readKey(
   name: string,
   path: Path,
 ): Promise<{ text: string; object: KeyObject } | null> {
-  const file = await draft.files.read(name)
-  if (file instanceof Unreadable) {
-    draft.problem(path, `${name} ${file.reason}`, file.hint)
-    return null
-  }
+  const file = await draft.readFile(name, path)
+  if (file === null) return null
   const text = file.toString('latin1')
   if (/ENCRYPTED/.test(text)) {
     draft.problem(path, `${name} is encrypted`, 'decrypt it, and keep the file readable for this user only')

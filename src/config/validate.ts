@@ -147,8 +147,10 @@ class Validator {
       )
         continue
       const typed = typedScalar(node.value)
-      if (typed !== node.value)
-        changed = { value: replaceAt(changed === null ? value : changed.value, steps, typed) }
+      if (typed === node.value) continue
+      // One copy for all replacements: one for each would take minutes for a long list of variables.
+      changed ??= { value: structuredClone(value) }
+      changed.value = replaceAt(changed.value, steps, typed)
     }
     return changed
   }
@@ -169,11 +171,11 @@ function typedScalar(text: string): string | number | boolean {
   return /^-?(?:0|[1-9][0-9]{0,14})$/.test(text) ? Number(text) : text
 }
 
+/** Puts a part into a value, in place; returns the value, or the part when that is all of it. */
 function replaceAt(value: unknown, path: Path, replacement: unknown): unknown {
   const [step, ...rest] = path
   if (step === undefined) return replacement
-  if (Array.isArray(value))
-    return value.map((item, index) => (index === step ? replaceAt(item, rest, replacement) : item))
-  const object = value as Record<string, unknown>
-  return { ...object, [step]: replaceAt(object[step], rest, replacement) }
+  const whole = value as Record<string | number, unknown>
+  whole[step] = replaceAt(whole[step], rest, replacement)
+  return whole
 }

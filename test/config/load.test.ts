@@ -1295,6 +1295,56 @@ t.test('bombs and other files that are no policy', async t => {
   t.match(await loadAndSend(directory, {}), [{ message: 'the policy file is not a file' }])
 })
 
+t.test('a secret that stands where a file was meant is not repeated', async t => {
+  const secret = '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA'
+  for (const [from, to] of [
+    ['server.pem', '${SECRET}'],
+    ['server.key', '${SECRET}'],
+    ['jwks.json', '"${SECRET}"'],
+  ] as const) {
+    const result = await load({ ...edit(from, to), environment: { SECRET: secret } })
+    if (isLoaded(result)) throw new Error(`${from} was not missed`)
+    t.match(result[0]?.message, 'the file that is named here does not exist', from)
+    t.notMatch(JSON.stringify(result), /BEGIN|MC4C/, from)
+  }
+})
+
+t.test('the place of a problem is in the file, also behind what the parser cannot read', async t => {
+  const result = await load({ text: ': [\n: []S\n y\n: {' })
+  if (isLoaded(result)) throw new Error('it loaded')
+  t.strictSame(short(result).slice(1), ['4:4 wrong indentation'])
+})
+
+t.test(
+  'a file of a million mistakes is refused at once, one of thousands tells the first thousand',
+  async t => {
+    for (const unit of ['[]', '! ', '\ta: 1\n', '? \n', ':\n', '""', '- a\n']) {
+      const result = await load({ text: unit.repeat((1024 * 1024) / unit.length) })
+      t.match(result, [{ message: /^more than 200000 words, signs and line breaks/ }], JSON.stringify(unit))
+      t.equal((result as readonly unknown[]).length, 1)
+    }
+    const many = await load({ text: Array.from({ length: 3000 }, (_, index) => `k${index}: 1`).join('\n') })
+    if (isLoaded(many)) throw new Error('it loaded')
+    t.equal(many.length, 1001)
+    t.match(many.at(-1), {
+      message: 'there are more problems than the 1000 that are told',
+      hint: 'mend these and look again',
+    })
+  },
+)
+
+t.test('a list of variables costs as much as it is long', async t => {
+  const text = (length: number) => `issuers:\n  main:\n    algorithms:\n${'      - ${ONE}\n'.repeat(length)}`
+  const time = async (length: number) => {
+    const start = process.cpuUsage()
+    t.notOk(isLoaded(await load({ text: text(length), environment: { ONE: '1' } })))
+    return process.cpuUsage(start).user
+  }
+  await time(1000)
+  const [short, long] = [await time(5000), await time(20_000)]
+  t.ok(long < 9 * short, `${short} and ${long} µs`)
+})
+
 t.test('random text never throws', async () => {
   const words = [
     'version: 1',
