@@ -32,6 +32,8 @@ COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY --from=build /app/package.json ./package.json
 COPY LICENSE ./LICENSE
+# What is in here, as CycloneDX, for scanners; a test holds it against the lock file.
+COPY sbom.cdx.json ./sbom.cdx.json
 # A number, because `runAsNonRoot` of Kubernetes cannot look names up.
 USER 65532:65532
 # Mount the policy and the files it names at /etc/postern. Nothing is written, so the root file system may be read-only.

@@ -150,6 +150,7 @@ t.test('the builder is sent what the build needs, and no key, certificate or loc
     'tsconfig.build.json',
     'src/main.ts',
     'LICENSE',
+    'sbom.cdx.json',
   ])
     t.ok(isSent(path, patterns), `${path} is sent`)
   for (const path of [

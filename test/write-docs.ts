@@ -5,6 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { policyJsonSchema } from '../src/config/json-schema.js'
 import { type Challenge, DENIALS, type Step } from '../src/decision/denials.js'
 import { METRICS, type MetricSpec } from '../src/observe/metric-table.js'
+import { METRICS } from '../src/observe/metrics.js'
+import { licencesPage } from './support/supply-chain.js'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 
@@ -14,6 +16,7 @@ export function generatedDocs(): ReadonlyMap<string, string> {
     ['docs/denials.md', denialsPage()],
     ['docs/metrics.md', metricsPage()],
     ['docs/policy-reference.md', policyPage()],
+    ['docs/licences.md', licencesPage()],
   ])
 }
 
