@@ -2,6 +2,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { hasTest } from './support/test-titles.js'
 
 // docs/conformance.md: every clause, and the test that holds it.
 
@@ -70,12 +71,6 @@ function names(source: string, id: string): boolean {
   return [...source.matchAll(new RegExp(`\\b${kind}-(\\d\\d) to (?:${kind}-)?(\\d\\d)\\b`, 'g'))].some(
     ([, from, to]) => Number(from) <= Number(number) && Number(number) <= Number(to),
   )
-}
-
-/** Whether a source has a test of this title. */
-function hasTest(source: string, title: string): boolean {
-  const literal = title.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')
-  return new RegExp(`\\btest\\(\\s*(['"\`])${literal}\\1`).test(source)
 }
 
 t.test('every clause has one row, and no row is about anything else', async t => {
