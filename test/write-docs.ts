@@ -5,7 +5,6 @@ import { fileURLToPath } from 'node:url'
 import { policyJsonSchema } from '../src/config/json-schema.js'
 import { type Challenge, DENIALS, type Step } from '../src/decision/denials.js'
 import { METRICS, type MetricSpec } from '../src/observe/metric-table.js'
-import { METRICS } from '../src/observe/metrics.js'
 import { licencesPage } from './support/supply-chain.js'
 
 const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
