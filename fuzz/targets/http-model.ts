@@ -46,7 +46,7 @@ export function readHead(bytes: string): Omit<ModelRequest, 'bodyLength'> | null
   for (const field of lines) {
     const colon = field.indexOf(':')
     const name = field.slice(0, Math.max(0, colon))
-    const value = field.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, '')
+    const value = withoutBlanks(field.slice(colon + 1))
     // Section 5: no white space around the name, no folding; RFC 9110 section 5.5: no control characters in values.
     if (!TOKEN.test(name) || hasControl(value)) return null
     fields.push([name.toLowerCase(), value])
@@ -101,4 +101,17 @@ function chunkedLength(body: string): number | null {
     if (colon === -1 || colon > end || !TOKEN.test(body.slice(at, colon))) return null
     at = end + 2
   }
+}
+
+/** Without the spaces and tabs around it. `trim` would take more, and a pattern for the end is quadratic. */
+function withoutBlanks(text: string): string {
+  let first = 0
+  let last = text.length
+  while (isBlank(text[first])) first++
+  while (last > first && isBlank(text[last - 1])) last--
+  return text.slice(first, last)
+}
+
+function isBlank(character: string | undefined): boolean {
+  return character === ' ' || character === '\t'
 }

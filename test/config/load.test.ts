@@ -1297,12 +1297,8 @@ t.test('bombs and other files that are no policy', async t => {
 
 t.test('a secret that stands where a file was meant is not repeated', async t => {
   const secret = '-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA'
-  for (const [from, to] of [
-    ['server.pem', '${SECRET}'],
-    ['server.key', '${SECRET}'],
-    ['jwks.json', '"${SECRET}"'],
-  ] as const) {
-    const result = await load({ ...edit(from, to), environment: { SECRET: secret } })
+  for (const from of ['server.pem', 'server.key', 'jwks.json']) {
+    const result = await load({ ...edit(from, '"${SECRET}"'), environment: { SECRET: secret } })
     if (isLoaded(result)) throw new Error(`${from} was not missed`)
     t.match(result[0]?.message, 'the file that is named here does not exist', from)
     t.notMatch(JSON.stringify(result), /BEGIN|MC4C/, from)
