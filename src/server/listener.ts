@@ -154,7 +154,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
       const malformed = () => arrived.malformed
       const arrival = { request, response, upgrade, clientAddress, interactionId, certificate, malformed }
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
-      if (isStale(connection)) response.shouldKeepAlive = false
+      if (isStale(connection) || house.isDraining()) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
       if (connection.pending === 1 && isLast(connection, response)) endAfterAnswer(connection, response)
     })
