@@ -340,15 +340,23 @@ t.test('lines of the log do not mix, however long they are', async t => {
 })
 
 t.test('limits of connections are divided among the workers', async t => {
-  const small = await start('small', { limits: '{ connections: 2 }' })
+  const small = await start('small', { limits: '{ connections: 2, failures: { requests: 4, per: 1h } }' })
   const both = await connections(small)
   const dropped = 'postern_connections_dropped_total{limit="connections"}'
   const before = await sample(small, dropped)
   for (let i = 0; i < 10; i++) await t.rejects(connectRaw(world, small))
   t.equal(await sample(small, dropped), before + 10)
 
-  await t.test('when the primary is killed, what is in flight ends and no worker is left', t =>
-    killPrimary(t, small, both),
+  await t.test('workers count failed authentications together', async t => {
+    const statuses: number[] = []
+    const wrong = ['Authorization: Bearer e30.e30.e30']
+    for (const client of [...both, ...both, ...both])
+      statuses.push((await get(client, '/plain/1', wrong)).status)
+    t.strictSame(statuses, [401, 401, 401, 401, 429, 429])
+    for (const client of both) await client.closed()
+  })
+  await t.test('when the primary is killed, what is in flight ends and no worker is left', async t =>
+    killPrimary(t, small, await connections(small)),
   )
 })
 

@@ -151,8 +151,7 @@ export function policyText(world: World, parts: PolicyParts): string {
   return `version: 1
 server:
   listen: 127.0.0.1:0
-  publicUrl: https://${HOST}
-  workers: ${parts.workers ?? '1'}
+  publicUrl: https://${HOST}${parts.workers === undefined ? '' : `\n  workers: ${parts.workers}`}
   tls:
     profile: ${parts.profile ?? 'fapi1-advanced'}
     certificates: ${parts.certificates ?? '[{ cert: server.pem, key: server.key }]'}

@@ -96,6 +96,7 @@ export function serveAsWorker(): void {
     if (finishing) return
     finishing = true
     draining = true
+    work?.service.announceEnd()
     await work?.service.finish()
     await work?.log.flush()
     process.exit()
