@@ -12,6 +12,8 @@ import { createWorld, HOST, type PolicyParts, policyText, type World } from '../
 import { type EchoUpstream, startEchoUpstream } from './echo-upstream.js'
 
 /** Issuer of the opaque tokens. */
+/** Some clients are refused all the time, all of them from one address: that they are throttled then is tested elsewhere. */
+const LIMITS = '{ headersTimeout: 10s, failures: { requests: 1000000, per: 1m } }'
 const ASKED_ISSUER = 'https://asked.example'
 const IDENTITIES = 20
 /** How long an answer of the introspection endpoint serves, and how long one is waited for. Milliseconds. */
@@ -88,6 +90,7 @@ export async function prepareGround(): Promise<Ground> {
       policyText(world, {
         upstream: upstream.url,
         upstreamMore,
+        limits: LIMITS,
         moreIssuers: asked,
         apis: APIS + apis,
         ...parts,

@@ -13,7 +13,7 @@ export const WORKER_CRASH: Scenario = {
   prepare: async () => {
     const kills: number[] = []
     return {
-      policy: { limits: '{ headersTimeout: 10s }\n  workers: 2' },
+      policy: { workers: '2' },
       kinds: USUAL,
       explains: ({ sentAt, endedAt, reply }: Incident) =>
         reply.is === 'nothing' &&

@@ -118,9 +118,13 @@ export function nonceAge(
   }
 }
 
+/** Between the judgement of a proof and the moment at which the store has it, and between the clocks of both. */
+const SETTLING_SECONDS = 5
+
 /** For so long a proof could be accepted again, counted from when it is accepted: so long its jti is remembered. */
 export function secondsToRemember({ nonce, maxAgeSeconds, futureSkewSeconds }: DpopRule): number {
-  return nonce === 'required' ? 2 * maxAgeSeconds + futureSkewSeconds : maxAgeSeconds + futureSkewSeconds
+  const windows = nonce === 'required' ? 2 : 1
+  return windows * maxAgeSeconds + futureSkewSeconds + SETTLING_SECONDS
 }
 
 function isTime(value: unknown): value is number {

@@ -72,12 +72,14 @@ async function decide(
       : await gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
   if (proof instanceof Denial) return proof
 
-  const grant = authorise({ request, match, certificate, token, proof, now })
+  // The time is read anew: what was awaited may have taken long, and a proof is remembered from when it is judged.
+  const grant = authorise({ request, match, certificate, token, proof, now: house.now() })
   if (grant instanceof Denial || route.token === null) return grant
-  const second = await refuseTokenInForm(request.headers, arrival)
-  if (second !== null) return second
   const spent = grant.proof === null ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
-  return spent ?? (await gate.countRequest(route.rates, caller, token)) ?? grant
+  if (spent !== null) return spent
+  const quota = await gate.countRequest(route.rates, caller, token)
+  // Last: how long a form takes is the client's to say.
+  return quota ?? (await refuseTokenInForm(request.headers, arrival)) ?? grant
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */

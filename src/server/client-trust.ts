@@ -13,10 +13,15 @@ import { keyUsageOf } from './certificate-extensions.js'
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8
 
+/** Certificates of people and machines have 1 to 4 KiB; OpenSSL lets a stranger keep 100 KiB of memory with each connection. */
+const MOST_CERTIFICATE_BYTES = 16 * 1024
+/** The peer showed a certificate that is too large to be kept for the time of its connection. */
+export const OVERSIZED = Symbol('oversized')
+
 /** The trust of one gate, and how it reads the peer of a TLS connection. */
 export interface TrustBundle {
   readonly trust: ClientTrust
-  readonly readPeer: (socket: TLSSocket) => CertificateFacts | null
+  readonly readPeer: (socket: TLSSocket) => CertificateFacts | null | typeof OVERSIZED
 }
 
 /** Compiles the settings of client certificates: authorities, and revocation lists by the authority that signed them. */
@@ -34,12 +39,15 @@ export function trustBundle(settings: ClientTrustSettings): TrustBundle {
   return { trust, readPeer: socket => readPeer(socket, facts) }
 }
 
-/** Certificates that are remembered; clients of one bank are hundreds, and each costs some kilobytes. */
+/** Certificates that are remembered; clients of one bank are hundreds. */
 const MOST_SEEN = 1000
+/** Of a certificate that is remembered; its names take several times as much. Usual ones have 1 to 2 KiB. */
+const MOST_SEEN_BYTES = 8 * 1024
 
 /**
  * What the certificates of this bundle's clients say, and how far the bundle proves their chains: facts that cannot
  * change, and that a client which connects often need not pay for each time. What the handshake found is not among them.
+ * Only what an authority of the bundle has vouched for is kept: anybody can make certificates of 100 KB without number.
  */
 class CertificatesSeen {
   readonly #authorities: readonly X509Certificate[]
@@ -60,10 +68,14 @@ class CertificatesSeen {
     const facts = certificateFacts(certificate, {
       ...{ chainError, chain, trustId: this.#trustId, keyUsage: keyUsageOf(certificate.raw) },
     })
+    if (chainError === null && certificate.raw.length <= MOST_SEEN_BYTES) this.#keep(fingerprint, facts)
+    return facts
+  }
+
+  #keep(fingerprint: string, facts: CertificateFacts): void {
     const [oldest] = this.#seen.keys()
     if (this.#seen.size >= MOST_SEEN && oldest !== undefined) this.#seen.delete(oldest)
     this.#seen.set(fingerprint, facts)
-    return facts
   }
 }
 
@@ -85,10 +97,11 @@ function revocationsOf({ crl }: ClientTrustSettings): ReadonlyMap<string, Revoca
  * `authorized` alone is never trusted: Node reports true for a resumed TLS 1.3 session that never had a certificate
  * (nodejs/node#35317). Tickets are off, and should a session be resumed all the same it counts as one without.
  */
-function readPeer(socket: TLSSocket, seen: CertificatesSeen): CertificateFacts | null {
+function readPeer(socket: TLSSocket, seen: CertificatesSeen): CertificateFacts | null | typeof OVERSIZED {
   if (socket.isSessionReused()) return null
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined || certificate.raw.length === 0) return null
+  if (certificate.raw.length > MOST_CERTIFICATE_BYTES) return OVERSIZED
   const verified = socket.authorized && !socket.authorizationError
   // Node types the error as Error; it is OpenSSL's name as a string.
   return seen.facts(certificate, verified ? null : String(socket.authorizationError ?? 'UNVERIFIED'))

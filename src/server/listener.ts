@@ -13,7 +13,7 @@ import { refuseRaw } from '../gate/refuse.js'
 import { tellMalformed } from '../gate/tell.js'
 import type { ConnectionLimit } from '../observe/metrics.js'
 import { clientInteractionId } from '../request/interaction-id.js'
-import type { TrustBundle } from './client-trust.js'
+import { OVERSIZED, type TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 import { type Arrived, Connection } from './connection.js'
 import { ConnectionLimits } from './connection-limits.js'
@@ -104,8 +104,14 @@ export function createListener(running: () => Running, house: House, limits: Lim
     }
     connectionLimits.secured(tcp.socket)
     const { bundle } = tcp
+    const certificate = bundle.readPeer(socket)
+    if (certificate === OVERSIZED) {
+      house.log.debug({ clientAddress: socket.remoteAddress ?? '' }, 'the client certificate is too large')
+      socket.destroy()
+      return
+    }
     const age = jittered(limits.connectionAgeMs)
-    connections.set(socket, new Connection(socket, bundle.readPeer(socket), bundle.trust.id, age))
+    connections.set(socket, new Connection(socket, certificate, bundle.trust.id, age))
     house.metrics.connectionOpened()
     socket.once('close', () => {
       connections.delete(socket)

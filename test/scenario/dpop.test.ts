@@ -6,6 +6,7 @@ import {
   type Answered,
   type Ask,
   ask,
+  connectRaw,
   createWorld,
   HOST,
   policyText,
@@ -28,6 +29,7 @@ const APIS = `
     routes:
       GET /{id}: { scopes: { all: [basic] } }
       PUT /{id}: { scopes: none }
+      POST /{id}: { scopes: none }
       GET /{id}/admin: { scopes: { all: [admin] } }
       GET /{id}/bound: { scopes: none, binding: required }
       GET /{id}/old: { scopes: none, dpop: { algorithms: [ES256], maxAge: 5m, futureSkew: 60s } }
@@ -347,6 +349,26 @@ t.test('DP-15 a proof is good once, whatever comes between, reloads included', a
   const other = newProofKey()
   t.equal((await call({ claims: { jti }, key: other, token: tokenFor(other) })).status, 200, 'another key')
 })
+
+t.test(
+  'DP-15 a proof is used up before its request has arrived: a slow form does not keep it young',
+  async t => {
+    const dpop = proofFor(client, { htu: URL_OF('/plain/1'), htm: 'POST', token: TOKEN })
+    const head = [
+      ...['POST /plain/1 HTTP/1.1', `Host: ${HOST}`, `Authorization: DPoP ${TOKEN}`, `DPoP: ${dpop}`],
+      ...['Content-Type: application/x-www-form-urlencoded', 'Content-Length: 3', '', 'a='],
+    ]
+    const slow = await connectRaw(world, postern)
+    slow.write(head.join('\r\n'))
+    await untilAsync(
+      async () => (await call({ dpop, method: 'POST', headers: { 'Content-Length': '0' } })).status === 401,
+      () => 'the proof of a form that is still arriving is good for another request',
+    )
+    slow.write('b')
+    t.equal((await slow.answer()).status, 200)
+    slow.destroy()
+  },
+)
 
 t.test('DP-15 of many requests with one proof at the same time, one passes', async t => {
   const dpop = proofFor(client, { htu: URL_OF('/plain/1'), token: TOKEN })

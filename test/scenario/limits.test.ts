@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
+import { createAuthority } from '../support/pki.js'
 import {
   ask,
   connectRaw,
@@ -227,3 +228,12 @@ t.test(
     tunnel.destroy()
   },
 )
+
+t.test('a certificate of a stranger costs no memory: one that is too large ends its connection', async t => {
+  const sanDns = Array.from({ length: 1500 }, (_, number) => `n${number}.example`)
+  const stranger = await createAuthority('Another CA').then(ca => ca.issue({ sanDns }))
+  const connection = await connectRaw(world, aging, stranger)
+  connection.write(`GET /open/x HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`)
+  await t.rejects(connection.answer())
+  t.equal((await ask(world, aging, { path: '/open/x' })).status, 200, 'and nobody else’s')
+})

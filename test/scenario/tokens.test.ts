@@ -330,6 +330,13 @@ t.test('a token in a form beside a good one is refused, however the form is writ
     'with a charset': [form('access_token=x', `${FORM}; charset=utf-8`), 'credentials_multiple'],
     'in another case': [form('access_token=x', FORM.toUpperCase()), 'credentials_multiple'],
   })
+  for (const [charset, body] of [
+    ['ibm037', '%81%83%83%85%a2%a2%6d%a3%96%92%85%95=second'],
+    ['utf-16le', Buffer.from('access_token=x', 'utf16le').toString()],
+    ['"UTF-7"', 'access+AF8-token=x'],
+  ] as const)
+    t.equal((await send(form(body, `${FORM}; charset=${charset}`))).status, 400, charset)
+  t.equal((await send(form('a\0c=x'))).status, 400, 'NUL')
   const unreadable = { ...form('x'), headers: { 'Content-Type': FORM, 'Content-Encoding': 'gzip' } }
   t.equal((await send(unreadable)).status, 400, 'compressed')
   t.equal((await send(form(`a=${'x'.repeat(64 * 1024)}`))).status, 413, 'too long to look through')
