@@ -16,7 +16,7 @@ import type { Offer } from './challenge.js'
 import { refuseTokenInForm } from './form-body.js'
 import type { Arrival, Client, Gate, House } from './gate.js'
 import { refuse } from './refuse.js'
-import { type Trace, tell } from './tell.js'
+import { newTrace, type Trace, tell } from './tell.js'
 
 /**
  * The life of a request. START READING HERE.
@@ -87,10 +87,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   const started = house.stopwatch()
   house.metrics.requestStarted()
   const { interactionId } = arrival
-  const trace: Trace = {
-    ...{ request: null, match: null, token: null, caller: null, certificate: arrival.certificate },
-    ...{ attempts: 0, address: null },
-  }
+  const trace = newTrace(arrival.certificate)
   const hasPlace = house.places.take()
   let decided = started
   let result: Verdict<Forwarded> | null
@@ -103,11 +100,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     result =
       grant instanceof Denial
         ? grant
-        : await answer(gate, grant, {
-            ...arrival,
-            nextNonce: nextNonceFor(grant, gate, house.now()),
-            onAttempt: address => Object.assign(trace, { attempts: trace.attempts + 1, address }),
-          })
+        : await answer(gate, grant, exchangeOf(arrival, nextNonceFor(grant, gate, house.now()), trace))
     if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
   } catch (fault) {
     house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
@@ -116,6 +109,19 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   }
   if (hasPlace) house.places.release()
   tell(gate, house, arrival, trace, result, { started, decided })
+}
+
+/** The client's side, as forwarding asks for it. */
+function exchangeOf(
+  { request, response, upgrade, clientAddress, interactionId }: Arrival,
+  nextNonce: string | null,
+  trace: Trace,
+): Exchange {
+  const onAttempt = (address: string): void => {
+    trace.attempts++
+    trace.address = address
+  }
+  return { request, response, upgrade, clientAddress, interactionId, nextNonce, onAttempt }
 }
 
 /** What the policy describes itself is answered here, all else upstream; either takes a grant. */

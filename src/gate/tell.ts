@@ -24,6 +24,19 @@ export interface Trace {
   address: string | null
 }
 
+/** The story where it begins: of the client, no more is known than its connection. */
+export function newTrace(certificate: CertificateFacts | null): Trace {
+  return {
+    request: null,
+    match: null,
+    token: null,
+    certificate,
+    caller: null,
+    attempts: 0,
+    address: null,
+  }
+}
+
 /** Readings of the stopwatch in seconds. */
 interface Times {
   readonly started: number

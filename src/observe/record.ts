@@ -37,7 +37,19 @@ export interface RequestRecord {
 
 /** One log line and one set of counters for a request, on every road. */
 export function recordRequest(record: RequestRecord, log: Logger, metrics: Metrics): void {
-  metrics.requestEnded({ ...record, route: record.route ?? UNMATCHED, code: record.denial?.code ?? null })
+  const { method, status, outcome, seconds, decisionSeconds, upstream, upstreamSeconds } = record
+  const [route, code] = [record.route ?? UNMATCHED, record.denial?.code ?? null]
+  metrics.requestEnded({
+    route,
+    method,
+    status,
+    outcome,
+    code,
+    seconds,
+    decisionSeconds,
+    upstream,
+    upstreamSeconds,
+  })
   if (log.isInfoEnabled) log.info(lineOf(record), 'request')
 }
 

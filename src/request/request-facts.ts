@@ -62,7 +62,8 @@ export function readRequest(head: RequestHead, served: Served): Verdict<RequestF
   const query = mark === -1 ? '' : target.slice(mark + 1)
   if (BAD_ESCAPE.test(query))
     return new Denial('request_malformed', 'malformed percent-encoding in the query')
-  return { ...canonical, method: head.method, target, query, host, headers: head.rawHeaders }
+  const { path, ambiguities } = canonical
+  return { path, ambiguities, method: head.method, target, query, host, headers: head.rawHeaders }
 }
 
 function framingProblem(head: RequestHead): string | null {

@@ -77,8 +77,13 @@ export class BalancedUpstream {
     this.#budget?.requested(now)
     const answerMs = grant.match.route.responseTimeoutMs ?? this.#policy.responseTimeoutMs
     const journey: Journey = {
-      ...{ grant, exchange, limits, isRepeatable: isRepeatable(grant, exchange) },
-      ...{ answerBy: now + answerMs, tried: new Set(), resent: 0 },
+      grant,
+      exchange,
+      limits,
+      isRepeatable: isRepeatable(grant, exchange),
+      answerBy: now + answerMs,
+      tried: new Set(),
+      resent: 0,
     }
     let failed: Failed | null = null
     for (;;) {
@@ -132,7 +137,9 @@ export class BalancedUpstream {
       if (isAgain) this.#meter.retried(this.#policy.name, result)
     }
     const onAnswer = (): void => settle('answered', 'answered', 'answered')
-    const terms = { ...limits, answerBy: isAgain ? answerBy : Number.POSITIVE_INFINITY, onAnswer }
+    const { bodyBytes, clientStallMs } = limits
+    const dueBy = isAgain ? answerBy : Number.POSITIVE_INFINITY
+    const terms = { bodyBytes, clientStallMs, answerBy: dueBy, onAnswer }
     exchange.onAttempt?.(address.url)
     address.inFlight++
     try {

@@ -303,7 +303,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   #finish(end: Forwarded['end']): void {
     const { response, upgrade } = this.#exchange
-    this.#settle({ ...this.#forwarded, end })
+    const { status, upstreamMs } = this.#forwarded
+    this.#settle({ status, end, upstreamMs })
     // What was promised will not come. Only a broken connection tells the client so.
     if (end !== 'complete') response.destroy()
     else upgrade?.socket.end(() => upgrade.socket.destroy())
