@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Denial } from '../decision/denials.js'
 import type { Fields, Logger } from './logger.js'
 import { type Metrics, type Outcome, UNMATCHED } from './metrics.js'
@@ -82,7 +82,7 @@ function lineOf(record: RequestRecord): Fields {
 
 /** Tells two subjects apart in the log without naming a person. */
 function shortHash(text: string): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, 16)
+  return hash('sha256', text, 'hex').slice(0, 16)
 }
 
 function milliseconds(seconds: number | null): number | null {
