@@ -47,7 +47,7 @@ export function openLog(level: string, { sink = bufferedStdout(), worker }: LogO
     {
       level,
       base: worker === undefined ? { name: 'postern' } : { name: 'postern', worker },
-      timestamp: () => `,"time":"${new Date().toISOString()}"`,
+      timestamp: timeMember(),
       formatters: { level: label => ({ level: label }) },
       redact: { paths: NEVER_LOGGED, censor: '[redacted]' },
     },
@@ -71,6 +71,18 @@ export function openLog(level: string, { sink = bufferedStdout(), worker }: LogO
         if ('flush' in sink && typeof sink.flush === 'function') sink.flush(() => resolve())
         else resolve()
       }),
+  }
+}
+
+/** The member for the time of a line; many lines are of the same millisecond. */
+function timeMember(): () => string {
+  let at = 0
+  let member = ''
+  return () => {
+    const now = Date.now()
+    if (now !== at) member = `,"time":"${new Date(now).toISOString()}"`
+    at = now
+    return member
   }
 }
 
