@@ -205,7 +205,8 @@ function parametersOf(
   texts: readonly string[],
 ): Readonly<Record<string, string>> {
   let parameters: Record<string, string> | null = null
-  for (const [index, segment] of segments.entries()) {
+  for (let index = 0; index < segments.length; index++) {
+    const segment = segments[index] as Segment
     if (segment.kind === 'literal') continue
     parameters ??= {}
     parameters[segment.name] =
