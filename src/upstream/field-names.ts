@@ -52,9 +52,14 @@ export function isFraming(folded: string): boolean {
 
 const NOTHING: ReadonlySet<string> = new Set()
 
-/** Lower-case names that the sender declares hop-by-hop (RFC 9110 section 7.6.1). */
+/** Lower-case names that the sender declares hop-by-hop (RFC 9110 section 7.6.1), beside those that are so anyway. */
 export function nominatedByConnection(headers: RawHeaders): ReadonlySet<string> {
   const values = valuesOf(headers, 'connection')
   if (values.length === 0) return NOTHING
-  return new Set(values.flatMap(value => value.split(',')).map(name => name.trim().toLowerCase()))
+  return values.length === 1 ? namesIn(values[0] as string) : namesIn(values.join(','))
 }
+
+const namesIn = remembered((list): ReadonlySet<string> => {
+  const names = list.split(',').map(name => name.trim().toLowerCase())
+  return new Set(names.filter(name => !HOP_BY_HOP.has(name)))
+})

@@ -129,10 +129,10 @@ function addIdentity(to: string[], { certificate, token, match }: Grant, rules: 
 }
 
 /** Without the zone of a link-local address, and IPv4 as such where a dual-stack socket maps it into IPv6. */
-function plainAddress(address: string): string {
+const plainAddress = remembered(address => {
   const plain = address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
   return isIPv4(plain) || isIPv6(plain) ? plain : 'unknown'
-}
+})
 
 /** RFC 7239 section 6: IPv6 in brackets and quotes. Asks for a plain address. */
 function forwardedNode(address: string): string {
