@@ -16,7 +16,7 @@ export interface JwtSourceOptions {
   /** Of this issuer alone (RFC 8725 section 3.8); closed together with the source. */
   readonly keys: KeySource
   readonly meter: Pick<SourceMeter, 'tokenCache'>
-  /** Bound of the token cache, in estimated bytes. Default 32 MiB: some 8000 tokens of usual length. */
+  /** Bound of the token cache, in estimated bytes. Default 64 MiB: some 48 000 tokens of 600 characters. */
   readonly cacheBytes?: number
 }
 
@@ -27,7 +27,7 @@ export interface JwtSourceOptions {
  * `issuer_unavailable`.
  */
 export function createJwtSource(options: JwtSourceOptions): TokenSource {
-  const { rules, keys, meter, cacheBytes = 32 * 1024 * 1024 } = options
+  const { rules, keys, meter, cacheBytes = 64 * 1024 * 1024 } = options
   const cache = createTokenCache(rules, cacheBytes)
   const knownKeys = new KnownKeys()
   let keyGeneration = 0

@@ -485,6 +485,24 @@ t.test('the cache is bounded in bytes', async t => {
   t.notMatch(cache.keyOf('secret'), /secret/)
 })
 
+t.test('the cache counts what claims are made of, not only their text', async t => {
+  const { ask } = await benchFor(main)
+  const bytesFor = async (claims: Record<string, unknown>) => {
+    const token = main.token(claims)
+    const facts = await ask(token)
+    if (facts instanceof Denial) throw new Error(facts.detail)
+    const cache = createTokenCache(rulesOf(main.url), 1_000_000)
+    cache.set(cache.keyOf(token), facts, token.length, NOW)
+    return { bytes: cache.bytes(), length: token.length }
+  }
+  const usual = await bytesFor({ cnf: { 'x5t#S256': 'A'.repeat(43) }, jti: 'b'.repeat(36), scope: 'a b' })
+  t.ok(usual.bytes > usual.length + 500 && usual.bytes < usual.length + 1000, `${usual.bytes} bytes`)
+  const odd = await bytesFor({ n: Array.from({ length: 1000 }, () => ({})) })
+  t.ok(odd.bytes > odd.length + 60_000, `${odd.bytes} bytes for ${odd.length} characters`)
+  const scopes = await bytesFor({ scope: Array.from({ length: 500 }, (_, i) => `s${i}`).join(' ') })
+  t.ok(scopes.bytes > scopes.length + 30_000, `${scopes.bytes} bytes for ${scopes.length} characters`)
+})
+
 t.test('the cache is emptied when the keys change', async t => {
   const issuer = await issuerWith('ES256')
   const { codeOf, cache } = await benchFor(issuer)
