@@ -58,29 +58,27 @@ export class Connection {
    * Handles one request after the other: one that is pipelined behind a refusal that closes must not be carried out,
    * and a crowd of them must not take the places of everybody else. Resolves when the answer is off the connection.
    */
-  async inTurn(arrived: Arrived, handle: () => Promise<void>): Promise<void> {
+  inTurn(arrived: Arrived, handle: () => Promise<void>): Promise<void> {
     this.latest = arrived
     this.pending += 1
     if (this.pending > MOST_PIPELINED) this.socket.destroy()
-    const before = this.#turn
-    this.#turn = this.#after(before, arrived, handle)
-    await this.#turn
-    this.pending -= 1
+    this.#turn = this.#after(this.#turn, arrived, handle)
+    return this.#turn
   }
 
   async #after(before: Promise<void>, arrived: Arrived, handle: () => Promise<void>): Promise<void> {
     if (this.pending > 1) await before
-    if (this.isOver) {
-      arrived.request.resume()
-      return
+    if (this.isOver) arrived.request.resume()
+    else {
+      this.#answering = arrived.response
+      const off = new Promise<void>(resolve => {
+        this.#release = resolve
+        arrived.response.once('close', resolve)
+      })
+      await handle()
+      await off
     }
-    this.#answering = arrived.response
-    const off = new Promise<void>(resolve => {
-      this.#release = resolve
-      arrived.response.once('close', resolve)
-    })
-    await handle()
-    await off
+    this.pending -= 1
   }
 
   /** An answer that has not begun can still say that it is the last one. A tunnel is no answer, and goes on. */
