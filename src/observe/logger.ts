@@ -32,6 +32,9 @@ const NEVER_LOGGED = [
 /** Longest wait for the reader of the log at the end. Milliseconds. */
 const FLUSH_MS = 2_000
 
+/** Lines are written together from so many bytes on. More would cost more: the sink walks through its last 16 KiB for each line. */
+const WRITE_BYTES = 12 * 1024
+
 /** Where log lines go. */
 export type LogSink = DestinationStream
 
@@ -90,7 +93,7 @@ export function bufferedStdout(): LogSink {
   const stdout = destination({
     fd: 1,
     sync: false,
-    minLength: 4096,
+    minLength: WRITE_BYTES,
     maxLength: 4 * 1024 * 1024,
     periodicFlush: 200,
   })
