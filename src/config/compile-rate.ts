@@ -39,8 +39,16 @@ interface Taker {
 
 /** Reports rates that would count nothing or the wrong thing; asked only when every route is valid in itself. */
 export function checkRates(draft: Draft, routes: readonly Taker[]): void {
+  // By the place of the rate, once: asking every route for every place takes minutes in a large policy.
+  const takersOf = new Map<string, Taker[]>()
+  for (const taker of routes) {
+    const place = taker.rateFrom.join('\n')
+    const takers = takersOf.get(place)
+    if (takers === undefined) takersOf.set(place, [taker])
+    else takers.push(taker)
+  }
   for (const { path, rates } of writtenRates(draft)) {
-    const takers = routes.filter(({ rateFrom }) => rateFrom.join('\n') === path.join('\n'))
+    const takers = takersOf.get(path.join('\n')) ?? []
     const noneAsksToken = takers.length > 0 && takers.every(({ route }) => route.token === null)
     for (const rate of rates) {
       if (countsTokens(rate.by) && noneAsksToken)

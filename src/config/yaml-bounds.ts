@@ -20,9 +20,9 @@ export interface BoundPlace {
 }
 
 /**
- * Where the text nests more than 64 levels or has more than 200,000 tokens, or null. The parser recurses, and some 20,000 levels end the whole process in a
- * way that no `catch` sees (a RegExp that V8 cannot compile on a full stack); and it blocks everything else while it works, and
- * makes an error of any character that it does not like. The lexer asked here does neither.
+ * Where the text nests more than 64 levels or has more than 200,000 tokens, or null. The parser recurses, and some 20,000
+ * levels end the whole process in a way that no `catch` sees (a RegExp that V8 cannot compile on a full stack); and it makes an
+ * error of every character that it does not like. The lexer asked here does neither.
  *
  * Counts brackets, columns of indentation, and the indicators that nest without either (`- - -`, `? ? ?`, `a: b: c:`).
  */
