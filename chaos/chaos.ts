@@ -6,7 +6,7 @@
 import { EXIT, positive, readOptions, say, showProgress, usage } from './options.js'
 import { conditions, record } from './record.js'
 import { markdownTable, summary, textTable } from './report.js'
-import { type Result, runScenario } from './run-scenario.js'
+import { brokenOff, type Result, runScenario } from './run-scenario.js'
 import { SCENARIOS } from './scenarios.js'
 
 const options = readOptions({
@@ -24,11 +24,10 @@ if (chosen.length === 0) usage(`--only takes one of ${SCENARIOS.map(({ name }) =
 
 const results: Result[] = []
 for (const scenario of chosen) {
-  const result = await runScenario(scenario, { seconds, connections, onProgress: showProgress })
+  const running = runScenario(scenario, { seconds, connections, onProgress: showProgress })
+  const result = await running.catch((fault: Error) => brokenOff(scenario, fault))
   results.push(result)
-  say(
-    `${result.verdict === 'failed' ? 'FAIL' : result.verdict === 'passed' ? 'ok  ' : '--  '} ${scenario.name}`,
-  )
+  say(`${result.verdict === 'failed' ? 'FAIL' : 'ok  '} ${scenario.name}`)
   for (const note of result.notes) say(note.replace(/^/gm, '     '))
 }
 say(`\n${textTable(results)}\n\n${summary(results)}`)

@@ -18,7 +18,6 @@ const COLUMNS = [
 function rowOf(result: Result): readonly string[] {
   const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heapGrowth, verdict } =
     result
-  if (verdict === 'not runnable') return [name, ...Array<string>(COLUMNS.length - 2).fill('-'), verdict]
   const counts = [requests, wrong, lost, explained, retried, Math.round(slowest), leaked].map(String)
   return [name, ...counts, growth(rssGrowth), growth(heapGrowth), verdict]
 }
@@ -56,9 +55,8 @@ export function markdown(rows: readonly (readonly string[])[]): string {
   )
 }
 
-/** `5 passed, 0 failed, 1 not runnable` */
+/** `7 passed, 0 failed` */
 export function summary(results: readonly Result[]): string {
   const count = (wanted: Result['verdict']) => results.filter(({ verdict }) => verdict === wanted).length
-  const later = count('not runnable')
-  return `${count('passed')} passed, ${count('failed')} failed${later === 0 ? '' : `, ${later} not runnable`}`
+  return `${count('passed')} passed, ${count('failed')} failed`
 }

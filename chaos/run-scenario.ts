@@ -42,7 +42,7 @@ export interface Result {
   /** MiB a minute in the last half; null where it says nothing. */
   readonly rssGrowth: number | null
   readonly heapGrowth: number | null
-  readonly verdict: 'passed' | 'failed' | 'not runnable'
+  readonly verdict: 'passed' | 'failed'
   readonly notes: readonly string[]
 }
 
@@ -55,17 +55,19 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   }
 }
 
+/** The result of a scenario that could not be run to its end. */
+export function brokenOff({ name }: Scenario, fault: Error): Result {
+  const none = { requests: 0, wrong: 0, lost: 0, explained: 0, retried: 0, slowest: 0, leaked: 0 }
+  return { name, ...none, rssGrowth: null, heapGrowth: null, verdict: 'failed', notes: [fault.message] }
+}
+
 async function perform(scenario: Scenario, ground: Ground, options: RunOptions): Promise<Result> {
   const drill = await scenario.prepare(ground)
   const ledger = new Ledger(drill.explains)
   ground.upstream.onArrival = (path, nonce) => ledger.arrived(path, nonce)
   options.sabotage?.(ground.upstream)
   const policyFile = ground.world.write('policies.yaml', ground.policy(drill.policy))
-  const first = await Sidecar.start(policyFile).catch((fault: Error) => fault)
-  if (first instanceof Error) {
-    if (isForLater(first)) return notRunnable(scenario.name, first)
-    throw first
-  }
+  const first = await Sidecar.start(policyFile)
   const sidecars = [first]
   try {
     const before = await settledDescriptors(first)
@@ -165,15 +167,4 @@ async function sampleMemory(stage: Stage, name: string, { seconds, onProgress }:
     onProgress?.(`${name} ${at.toFixed(0)}/${seconds} s  ${requests} requests, ${wrong} wrong, ${lost} lost`)
   }
   return { rss, heap, seconds: (performance.now() - start) / 1000 }
-}
-
-/** A policy with settings that this version does not act on yet is refused, and says so of them. */
-function isForLater({ message }: Error): boolean {
-  return /server\.workers|workers.*(?:ignored|not enforced)/is.test(message)
-}
-
-function notRunnable(name: string, { message }: Error): Result {
-  const none = { requests: 0, wrong: 0, lost: 0, explained: 0, retried: 0, slowest: 0, leaked: 0 }
-  const notes = [message.trim().split('\n').slice(0, 3).join('\n')]
-  return { name, ...none, rssGrowth: null, heapGrowth: null, verdict: 'not runnable', notes }
 }
