@@ -114,7 +114,8 @@ async function perform(scenario: Scenario, ground: Ground, options: RunOptions):
     const rssGrowth = rss.length < 2 ? null : (slope(lastHalf(rss)) * 60) / MIB
     const mostGrowth = ((ledger.requests / elapsed) * 60 * MOST_LEFT_BYTES) / MIB
     const grows = heapGrowth !== null && heapGrowth > mostGrowth
-    const isGood = ledger.requests > 0 && ledger.wrong + ledger.lost + leaked === 0 && !grows
+    const isTight = leaked <= (drill.mostLeft?.() ?? 0)
+    const isGood = ledger.requests > 0 && ledger.wrong + ledger.lost === 0 && isTight && !grows
     const { requests, wrong, lost, explained, retried, slowest, notes } = ledger
     return {
       ...{

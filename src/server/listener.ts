@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { type IncomingMessage, ServerResponse } from 'node:http'
 import { createServer } from 'node:https'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, type Socket, Server as TcpServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { judgeCertificate } from '../checks/certificate.js'
@@ -236,7 +236,9 @@ export function createListener(running: () => Running, house: House, limits: Lim
     },
     stopAccepting: () => {
       accepting = false
-      server.close()
+      // Not the `close` of node:http, which destroys idle connections: with a request on its way that is a reset, and leaves its
+      // client in doubt whether anything was done (RFC 9112 section 9.6).
+      TcpServer.prototype.close.call(server)
       for (const connection of connections.values())
         if (connection.pending === 0 && connection.latest !== null) connection.end()
       // One that has just come is about to ask.

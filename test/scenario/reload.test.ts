@@ -12,6 +12,7 @@ import type { ServerResponse } from 'node:http'
 import { Agent } from 'node:https'
 import { type AddressInfo, connect as connectTcp, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { watchFiles } from '../../src/server/watch-files.js'
@@ -799,6 +800,30 @@ t.test('no connection ends under a client that was not told so', async t => {
   t.equal(await exitOf(postern), 0)
   for (const client of clients) client.destroy()
 })
+
+t.test(
+  'a request that crosses the end of an idle connection is answered or untouched, and never reset',
+  async t => {
+    const postern = await start('crossing')
+    const clients = await Promise.all(Array.from({ length: 50 }, () => connectRaw(world, postern)))
+    for (const client of clients) t.equal((await get(client, '/open/x')).status, 200)
+    const stoppedAt = performance.now()
+    postern.child.kill('SIGTERM')
+    const ends = clients.map(async (client, index) => {
+      // Spread over the moment at which it stops accepting, two seconds from now.
+      await delay(1950 + index * 2 - (performance.now() - stoppedAt))
+      return get(client, '/open/x').then(
+        ({ status }) => status,
+        () => client.ending,
+      )
+    })
+    const seen = [...new Set(await Promise.all(ends))]
+    t.notOk(seen.includes('reset'), seen.join(', '))
+    t.ok(seen.includes('ended') || seen.includes(200), seen.join(', '))
+    for (const client of clients) client.destroy()
+    t.equal(await exitOf(postern), 0)
+  },
+)
 
 t.test('an instance without any connection is unready first, too', async t => {
   await untilAsync(
