@@ -348,7 +348,7 @@ export const DENIALS = {
     fdx: '501',
     step: 'forward',
     message: 'The service behind this gateway is not available',
-    hint: 'The upstream refused, reset or had no free connection, or all its addresses are out (postern_upstream_healthy); then with Retry-After.',
+    hint: 'The upstream refused, reset or had no free connection, or all its addresses fail their health checks (postern_upstream_healthy); then with Retry-After.',
   },
   upstream_timeout: {
     status: 504,

@@ -46,7 +46,7 @@ export const METRICS = {
   },
   upstreamHealthy: {
     name: 'postern_upstream_healthy',
-    help: '1 for an address that gets requests, 0 for one that is ejected or fails its checks.',
+    help: '1 for an address that gets requests, 0 for one that is ejected or fails its checks. Failed requests alone never eject the last.',
     labels: ['upstream', 'address'],
     across: 'min',
   },

@@ -1,6 +1,6 @@
 /** Whether one address of an upstream gets requests, by what became of those before. Times are milliseconds of one clock. */
 
-/** Failures in a row, without an answer between them, that take an address out. */
+/** Failures in a row, without an answer between them, that take an address out if another is left. */
 const FAILURES = 5
 /** How long it stays out at first, and at most; every failure of a trial doubles it. */
 export const SHORTEST_MS = 500
@@ -15,14 +15,14 @@ export type Change = 'ejected' | 'returned' | null
 /** A request under way to the address. */
 export interface AttemptTicket {
   readonly era: number
+  readonly isTrial: boolean
 }
 
-/** How the question whether an address may be tried is asked. */
-export interface TrialCircumstances {
-  /** Nowhere else can this request go. */
-  readonly isLastResort: boolean
-  /** It does no harm when the request fails after it has arrived. */
-  readonly isRepeatable: boolean
+/** What is known when a request ends. */
+export interface Settling {
+  readonly now: number
+  /** No other address is healthy. */
+  readonly isLast: boolean
 }
 
 /** Answers in a row to the checks of Postern itself that count. */
@@ -33,17 +33,14 @@ export interface CheckThresholds {
 
 /** An address that was taken out because requests failed. */
 interface Ejection {
-  /** Of the last failure. */
+  /** Its beginning, or that of the last trial, or the failure of that. */
   since: number
   waitMs: number
-  /** Requests that try it at present. */
-  trials: number
-  lastTrialAt: number
 }
 
 /**
- * An address is healthy at first. Failures in a row eject it; then a request now and then tries it, and an answer to one
- * brings it back. Checks take it out and bring it back on their own account.
+ * An address is healthy at first. Failures in a row eject it unless it is the last; then a request now and then tries it, and
+ * an answer brings it back. Checks take it out and bring it back on their own account.
  */
 export class AddressHealth {
   #failures = 0
@@ -60,36 +57,38 @@ export class AddressHealth {
     return this.#ejection === null && !this.#isDown
   }
 
-  /** Whether a request may try an address that is not healthy. */
-  trialIsDue(now: number, { isLastResort, isRepeatable }: TrialCircumstances): boolean {
-    const ejection = this.#ejection
-    if (ejection === null || this.#isDown) return false
-    // Where no other address is left, waiting helps nobody: what matters is to see it come back.
-    if (isLastResort) return now - Math.max(ejection.since, ejection.lastTrialAt) >= SHORTEST_MS
+  /** It fails the checks that the operator asked for, and gets no request at all. */
+  get isDown(): boolean {
+    return this.#isDown
+  }
+
+  /** Whether a request should try an address that is ejected. `isRepeatable`: it does no harm when it fails on arrival. */
+  trialIsDue(now: number, isRepeatable: boolean): boolean {
     // Whoever cannot be repeated tries later than those who can, so as a rule not at all.
-    return ejection.trials === 0 && now - ejection.since >= ejection.waitMs * (isRepeatable ? 1 : 2)
+    return !this.#isDown && this.#hasWaited(now, isRepeatable ? 1 : 2)
   }
 
   /** A request begins; `settle` must follow. */
   begin(now: number): AttemptTicket {
-    if (this.#ejection !== null) {
-      this.#ejection.trials++
-      this.#ejection.lastTrialAt = now
-    }
-    return { era: this.#era }
+    const isTrial = this.#hasWaited(now, 1)
+    // The next one waits as long again and not for the end of this: its client may draw that out.
+    if (isTrial && this.#ejection !== null) this.#ejection.since = now
+    return { era: this.#era, isTrial }
   }
 
   /** The request has its answer, or has none; once per `begin`. */
-  settle({ era }: AttemptTicket, outcome: AttemptOutcome, now: number): Change {
-    if (era !== this.#era) return null
+  settle({ era, isTrial }: AttemptTicket, outcome: AttemptOutcome, { now, isLast }: Settling): Change {
+    if (era !== this.#era || outcome === 'indifferent') return null
     const ejection = this.#ejection
-    if (ejection !== null) ejection.trials--
-    if (outcome === 'indifferent') return null
     if (outcome === 'answered') {
       this.#failures = 0
       return ejection === null ? null : this.#returns(now)
     }
-    if (ejection === null) return ++this.#failures < FAILURES ? null : this.#eject(now)
+    if (ejection === null) {
+      // One client with a path that fails must not take the last address from all others.
+      return ++this.#failures < FAILURES || isLast ? null : this.#eject(now)
+    }
+    if (!isTrial) return null
     ejection.since = now
     ejection.waitMs = Math.min(ejection.waitMs * 2, LONGEST_MS)
     return null
@@ -110,10 +109,14 @@ export class AddressHealth {
     return wasHealthy ? 'ejected' : null
   }
 
+  #hasWaited(now: number, times: number): boolean {
+    return this.#ejection !== null && now - this.#ejection.since >= this.#ejection.waitMs * times
+  }
+
   #eject(now: number): Change {
     // One that falls soon after it came back begins where it was.
     if (now - this.#returnedAt >= LONGEST_MS) this.#nextWaitMs = SHORTEST_MS
-    this.#ejection = { since: now, waitMs: this.#nextWaitMs, trials: 0, lastTrialAt: now }
+    this.#ejection = { since: now, waitMs: this.#nextWaitMs }
     this.#era++
     return this.#isDown ? null : 'ejected'
   }

@@ -87,7 +87,8 @@ export class BalancedUpstream {
     }
     let failed: Failed | null = null
     for (;;) {
-      const address = failed === null ? this.#choose(journey, now) : this.#addressAfter(failed, journey)
+      const address =
+        failed === null ? this.#choose(journey, now, false) : this.#addressAfter(failed, journey)
       if (address === null) return failed?.denial ?? this.#nobody()
       const outcome = await this.#attempt(address, journey, failed !== null)
       if (outcome === null || !('denial' in outcome)) return outcome
@@ -96,8 +97,8 @@ export class BalancedUpstream {
     }
   }
 
-  #choose({ tried, isRepeatable }: Journey, now: number): UpstreamAddress | null {
-    return this.#balancer.choose(now, { tried, isRepeatable })
+  #choose({ tried, isRepeatable }: Journey, now: number, mayReturn: boolean): UpstreamAddress | null {
+    return this.#balancer.choose(now, { tried, isRepeatable, mayReturn })
   }
 
   /** Where the request may go after a failure; null: nowhere, it has failed. */
@@ -106,13 +107,12 @@ export class BalancedUpstream {
     if (!blame || now >= journey.answerBy) return null
     // What was read of a body is gone, whatever the engine says of the rest.
     if (journey.exchange.request.readableDidRead) return null
-    if (!sent) return this.#choose(journey, now)
+    if (!sent) return this.#choose(journey, now, false)
     // An answer that broke the rules is an answer: the next one would be no better.
     if (denial.code === 'upstream_malformed' || !journey.isRepeatable) return null
     const { retry } = this.#policy
     if (this.#budget === null || retry === null || journey.resent >= retry.attempts) return null
-    const address =
-      this.#choose(journey, now) ?? this.#balancer.choose(now, { tried: NONE, isRepeatable: true })
+    const address = this.#choose(journey, now, true)
     if (address === null) return null
     if (!this.#budget.take(now)) {
       this.#meter.retried(this.#policy.name, 'over_budget')
@@ -124,7 +124,7 @@ export class BalancedUpstream {
 
   async #attempt(
     address: UpstreamAddress,
-    { grant, exchange, limits, answerBy }: Journey,
+    { grant, exchange, limits, answerBy, tried }: Journey,
     isAgain: boolean,
   ): Promise<Forwarded | Failed | null> {
     const ticket = address.health.begin(performance.now())
@@ -132,7 +132,8 @@ export class BalancedUpstream {
     const settle = (outcome: AttemptOutcome, result: RetryResult, detail: string): void => {
       if (isSettled) return
       isSettled = true
-      const change = address.health.settle(ticket, outcome, performance.now())
+      const isLast = this.#balancer.isLast(address)
+      const change = address.health.settle(ticket, outcome, { now: performance.now(), isLast })
       this.#tell(address, change, detail)
       if (isAgain) this.#meter.retried(this.#policy.name, result)
     }
@@ -146,7 +147,11 @@ export class BalancedUpstream {
       const outcome = await address.engine.attempt(grant, exchange, terms)
       if (outcome === null) settle('indifferent', 'abandoned', '')
       else if (!('denial' in outcome)) onAnswer()
-      else settle(isItsFault(outcome, terms) ? 'failed' : 'indifferent', 'failed', outcome.denial.detail)
+      else {
+        // One request counts once at each address, or the retries of a single client would take it out.
+        const counts = isItsFault(outcome, terms) && !tried.has(address)
+        settle(counts ? 'failed' : 'indifferent', 'failed', outcome.denial.detail)
+      }
       return outcome
     } finally {
       address.inFlight--
@@ -160,17 +165,20 @@ export class BalancedUpstream {
 
   #nobody(): Denial {
     const { name, urls } = this.#policy
-    const detail = urls.length === 1 ? 'the address is ejected' : `all ${urls.length} addresses are ejected`
+    const detail =
+      urls.length === 1 ? 'the address fails its checks' : `all ${urls.length} addresses fail their checks`
     return new Denial('upstream_unavailable', `${name}: ${detail}`, {
       retryAfterSeconds: RETRY_AFTER_SECONDS,
     })
   }
 }
 
-const NONE: ReadonlySet<UpstreamAddress> = new Set()
-
-/** A later attempt has only the time that the first has left over; too little of it is not the fault of the address. */
+/**
+ * An answer that broke the rules is an answer, as a 502 of the upstream is. A later attempt has only the time that the first
+ * has left over; too little of it is not the fault of the address.
+ */
 function isItsFault({ denial, blame }: Failed, { answerBy }: AttemptTerms): boolean {
+  if (denial.code === 'upstream_malformed') return false
   return blame && !(denial.code === 'upstream_timeout' && performance.now() >= answerBy)
 }
 

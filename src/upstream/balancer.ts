@@ -14,9 +14,14 @@ export interface Choice<A> {
   readonly tried: ReadonlySet<A>
   /** It does no harm when the request fails after it has arrived. */
   readonly isRepeatable: boolean
+  /** It may go once more where it has been. */
+  readonly mayReturn: boolean
 }
 
-/** The addresses of one upstream: the healthy one with the least to do, in turn where several have as little. */
+/**
+ * The addresses of one upstream: the healthy one with the least to do, in turn where several have as little. An address that
+ * requests failed at is still better than none; one that fails its checks is not.
+ */
 export class Balancer<A extends Candidate> {
   readonly #addresses: readonly A[]
   #turn = 0
@@ -25,20 +30,33 @@ export class Balancer<A extends Candidate> {
     this.#addresses = addresses
   }
 
-  /** null: no address is left that could be asked now. `now` is milliseconds of the clock of the addresses. */
-  choose(now: number, { tried, isRepeatable }: Choice<A>): A | null {
-    const left = this.#addresses.filter(address => !tried.has(address))
-    const healthy = left.filter(({ health }) => health.isHealthy)
-    const isLastResort = healthy.length === 0
-    const trial = left.find(({ health }) => health.trialIsDue(now, { isLastResort, isRepeatable }))
-    return trial ?? this.#leastBusy(healthy)
+  /** null: no address is left that could be asked. `now` is milliseconds of the clock of the addresses. */
+  choose(now: number, { tried, isRepeatable, mayReturn }: Choice<A>): A | null {
+    const up = this.#addresses.filter(({ health }) => !health.isDown)
+    const left = up.filter(address => !tried.has(address))
+    const healthy = ({ health }: A): boolean => health.isHealthy
+    const trial = left.find(({ health }) => health.trialIsDue(now, isRepeatable))
+    const again = mayReturn ? up : []
+    return (
+      trial ??
+      this.#leastBusy(left.filter(healthy)) ??
+      this.#leastBusy(again.filter(healthy)) ??
+      this.#leastBusy(left) ??
+      this.#leastBusy(again)
+    )
   }
 
-  #leastBusy(healthy: readonly A[]): A | null {
+  /** No other address is healthy. */
+  isLast(address: A): boolean {
+    return !this.#addresses.some(other => other !== address && other.health.isHealthy)
+  }
+
+  #leastBusy(some: readonly A[]): A | null {
+    if (some.length === 0) return null
     const first = this.#turn++
     let best: A | null = null
-    for (let i = 0; i < healthy.length; i++) {
-      const address = healthy[(first + i) % healthy.length] as A
+    for (let i = 0; i < some.length; i++) {
+      const address = some[(first + i) % some.length] as A
       if (best === null || address.inFlight < best.inFlight) best = address
     }
     return best

@@ -39,7 +39,7 @@ function run(changes: Partial<UpstreamPolicy> = {}, before = NOTHING): RunningUp
 /** Takes the first address out. */
 function eject(running: RunningUpstreams): void {
   const health = running.get('api')?.addresses[0]?.health
-  for (let i = 0; i < 5; i++) health?.settle(health.begin(0), 'failed', 0)
+  for (let i = 0; i < 5; i++) health?.settle(health.begin(0), 'failed', { now: 0, isLast: false })
 }
 
 const states = (running: RunningUpstreams) => upstreamAddresses(running).map(({ isHealthy }) => isHealthy)

@@ -1,23 +1,33 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { AddressHealth, LONGEST_MS, SHORTEST_MS } from '../../src/upstream/address-health.js'
+import {
+  AddressHealth,
+  type AttemptOutcome,
+  LONGEST_MS,
+  SHORTEST_MS,
+} from '../../src/upstream/address-health.js'
 
 const FAILURES = 5
-const USUAL = { isLastResort: false, isRepeatable: true }
-const LAST = { isLastResort: true, isRepeatable: false }
 const CHECKS = { healthyAfter: 2, unhealthyAfter: 3 }
+
+type Ticket = ReturnType<AddressHealth['begin']>
+
+/** A request ends while another address is healthy. */
+function end(health: AddressHealth, ticket: Ticket, outcome: AttemptOutcome, now: number) {
+  return health.settle(ticket, outcome, { now, isLast: false })
+}
 
 /** An address after so many requests that failed, at the time 0. */
 function after(failures: number): AddressHealth {
   const health = new AddressHealth()
-  for (let i = 0; i < failures; i++) health.settle(health.begin(0), 'failed', 0)
+  for (let i = 0; i < failures; i++) end(health, health.begin(0), 'failed', 0)
   return health
 }
 
 /** The time at which a request may try it, between two others. */
-function dueAt(health: AddressHealth, from: number, circumstances = USUAL): number {
+function dueAt(health: AddressHealth, from: number, isRepeatable = true): number {
   for (let now = from; now <= from + 4 * LONGEST_MS; now += 10)
-    if (health.trialIsDue(now, circumstances)) return now
+    if (health.trialIsDue(now, isRepeatable)) return now
   return Number.POSITIVE_INFINITY
 }
 
@@ -26,19 +36,19 @@ t.test(
   async t => {
     const health = after(FAILURES - 1)
     t.ok(health.isHealthy)
-    t.equal(health.settle(health.begin(0), 'answered', 0), null)
-    for (let i = 0; i < FAILURES - 1; i++) t.equal(health.settle(health.begin(0), 'failed', 0), null)
+    t.equal(end(health, health.begin(0), 'answered', 0), null)
+    for (let i = 0; i < FAILURES - 1; i++) t.equal(end(health, health.begin(0), 'failed', 0), null)
     t.ok(health.isHealthy)
-    t.equal(health.settle(health.begin(0), 'failed', 0), 'ejected')
+    t.equal(end(health, health.begin(0), 'failed', 0), 'ejected')
     t.notOk(health.isHealthy)
   },
 )
 
 t.test('a client that leaves says nothing of the address', async t => {
   const health = after(FAILURES - 1)
-  health.settle(health.begin(0), 'indifferent', 0)
+  end(health, health.begin(0), 'indifferent', 0)
   t.ok(health.isHealthy)
-  t.equal(health.settle(health.begin(0), 'failed', 0), 'ejected', 'nor that it is well')
+  t.equal(end(health, health.begin(0), 'failed', 0), 'ejected', 'nor that it is well')
 })
 
 t.test(
@@ -50,34 +60,52 @@ t.test(
       t.equal(dueAt(health, now), now + wait)
       now += wait
       const trial = health.begin(now)
-      t.notOk(health.trialIsDue(now + 10 * LONGEST_MS, USUAL), 'not while the trial runs')
-      t.equal(health.settle(trial, 'failed', now), null)
+      t.notOk(health.trialIsDue(now + wait - 1, true), 'not while the trial runs')
+      t.equal(end(health, trial, 'failed', now), null)
     }
     const trial = health.begin(now)
-    t.equal(health.settle(trial, 'answered', now), 'returned')
+    t.equal(end(health, trial, 'answered', now), 'returned')
     t.ok(health.isHealthy)
   },
 )
 
-t.test('a trial whose client left makes room for the next', async t => {
+t.test('a trial whose client draws it out, or leaves, holds up the next for one wait only', async t => {
+  for (const leaves of [false, true]) {
+    const health = after(FAILURES)
+    const trial = health.begin(SHORTEST_MS)
+    if (leaves) end(health, trial, 'indifferent', SHORTEST_MS)
+    t.equal(dueAt(health, SHORTEST_MS), 2 * SHORTEST_MS)
+  }
+})
+
+t.test('requests that came for want of another address prolong no wait, and an answer ends it', async t => {
   const health = after(FAILURES)
-  health.settle(health.begin(SHORTEST_MS), 'indifferent', SHORTEST_MS)
-  t.ok(health.trialIsDue(SHORTEST_MS, USUAL))
+  for (let i = 0; i < 10; i++) t.equal(end(health, health.begin(100), 'failed', 100), null)
+  t.equal(dueAt(health, 100), SHORTEST_MS)
+  t.equal(end(health, health.begin(200), 'answered', 200), 'returned')
+})
+
+t.test('the last address is not taken out, however many requests fail', async t => {
+  const health = new AddressHealth()
+  const last = { now: 0, isLast: true }
+  for (let i = 0; i < 100; i++) t.equal(health.settle(health.begin(0), 'failed', last), null)
+  t.ok(health.isHealthy)
+  t.equal(end(health, health.begin(0), 'failed', 0), 'ejected', 'until another can stand in for it')
 })
 
 t.test('requests that cannot be repeated try an address later than those that can', async t => {
-  t.equal(dueAt(after(FAILURES), 0, { isLastResort: false, isRepeatable: false }), 2 * SHORTEST_MS)
+  t.equal(dueAt(after(FAILURES), 0, false), 2 * SHORTEST_MS)
 })
 
 t.test('an address that falls again soon after it came back waits for longer than at first', async t => {
   const health = after(FAILURES)
   const fall = (now: number) => {
-    for (let i = 0; i < FAILURES; i++) health.settle(health.begin(now), 'failed', now)
+    for (let i = 0; i < FAILURES; i++) end(health, health.begin(now), 'failed', now)
   }
-  health.settle(health.begin(600), 'answered', 600)
+  end(health, health.begin(600), 'answered', 600)
   fall(1000)
   t.equal(dueAt(health, 1000), 1000 + 2 * SHORTEST_MS)
-  health.settle(health.begin(2000), 'answered', 2000)
+  end(health, health.begin(2000), 'answered', 2000)
   fall(2000 + LONGEST_MS)
   t.equal(dueAt(health, 2000 + LONGEST_MS), 2000 + LONGEST_MS + SHORTEST_MS, 'after a calm time as at first')
 })
@@ -85,10 +113,10 @@ t.test('an address that falls again soon after it came back waits for longer tha
 t.test('requests from before an ejection neither prolong it nor end it', async t => {
   const health = new AddressHealth()
   const early = [health.begin(0), health.begin(0)] as const
-  for (let i = 0; i < FAILURES; i++) health.settle(health.begin(0), 'failed', 0)
-  t.equal(health.settle(early[0], 'failed', 400), null)
+  for (let i = 0; i < FAILURES; i++) end(health, health.begin(0), 'failed', 0)
+  t.equal(end(health, early[0], 'failed', 400), null)
   t.equal(dueAt(health, 400), SHORTEST_MS)
-  t.equal(health.settle(early[1], 'answered', 450), null)
+  t.equal(end(health, early[1], 'answered', 450), null)
   t.notOk(health.isHealthy, 'a server that shuts down answers what it has begun')
 })
 
@@ -106,7 +134,7 @@ t.test(
   async t => {
     const health = after(FAILURES)
     for (let i = 0; i < 3; i++) t.equal(health.checked(false, CHECKS, 0), null, 'it was out already')
-    t.notOk(health.trialIsDue(10 * LONGEST_MS, LAST))
+    t.notOk(health.trialIsDue(10 * LONGEST_MS, false))
     health.checked(true, CHECKS, 0)
     t.equal(health.checked(true, CHECKS, 0), 'returned')
     t.ok(health.isHealthy)
@@ -125,7 +153,7 @@ type Event =
       readonly kind: 'end'
       readonly ms: number
       readonly which: number
-      readonly outcome: 'answered' | 'failed' | 'indifferent'
+      readonly outcome: AttemptOutcome
     }
   | { readonly kind: 'check'; readonly ms: number; readonly isGood: boolean }
 
@@ -144,89 +172,68 @@ const event: fc.Arbitrary<Event> = fc.oneof(
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('check' as const), ms, isGood: fc.boolean() }) },
 )
 
-/** Begins requests as a balancer does that has other addresses, or none. */
-function play(events: readonly Event[], isLastResort: boolean, look: (state: State) => void): void {
+interface State {
+  readonly health: AddressHealth
+  now: number
+  /** By the changes that were told. */
+  isTold: boolean
+  isDown: boolean
+}
+
+/** Requests of all kinds, those that come for want of another address included. */
+function play(events: readonly Event[], isLast: boolean, look: (state: State) => void): void {
   const health = new AddressHealth()
-  const open: { ticket: ReturnType<AddressHealth['begin']>; isTrial: boolean }[] = []
-  const state: State = {
-    health,
-    now: 0,
-    trials: 0,
-    lastEvent: 0,
-    lastTrial: Number.NEGATIVE_INFINITY,
-    healthy: true,
-    isDown: false,
-  }
+  const open: Ticket[] = []
+  const state: State = { health, now: 0, isTold: true, isDown: false }
   let checks = { good: 0, bad: 0 }
+  const tell = (change: 'ejected' | 'returned' | null): void => {
+    if (change !== null) state.isTold = change === 'returned'
+  }
   for (const event of events) {
     state.now += event.ms
     const { now } = state
-    if (event.kind === 'begin') {
-      const isTrial = !health.isHealthy
-      if (isTrial && !health.trialIsDue(now, { isLastResort, isRepeatable: true })) continue
-      open.push({ ticket: health.begin(now), isTrial })
-      if (isTrial) state.lastTrial = now
-    } else if (event.kind === 'end') {
-      const [ended] = open.splice(event.which % Math.max(open.length, 1), 1)
-      if (ended === undefined) continue
-      const change = health.settle(ended.ticket, event.outcome, now)
-      if (change !== null) state.healthy = change === 'returned'
-      if (event.outcome === 'failed') state.lastEvent = now
+    if (event.kind === 'begin') open.push(health.begin(now))
+    else if (event.kind === 'end') {
+      const [ticket] = open.splice(event.which % Math.max(open.length, 1), 1)
+      if (ticket !== undefined) tell(health.settle(ticket, event.outcome, { now, isLast }))
     } else {
       checks = event.isGood ? { good: checks.good + 1, bad: 0 } : { good: 0, bad: checks.bad + 1 }
       if (checks.bad >= 3) state.isDown = true
       if (checks.good >= 2) state.isDown = false
-      const change = health.checked(event.isGood, CHECKS, now)
-      if (change !== null) state.healthy = change === 'returned'
+      tell(health.checked(event.isGood, CHECKS, now))
     }
-    state.trials = open.filter(({ isTrial }) => isTrial).length
     look(state)
   }
 }
 
-interface State {
-  readonly health: AddressHealth
-  now: number
-  trials: number
-  lastEvent: number
-  lastTrial: number
-  /** By the changes that were told. */
-  healthy: boolean
-  isDown: boolean
-}
+const history = fc.array(event, { maxLength: 200 })
 
 t.test('whatever happens, every change is told, and none that is not one', async () => {
   fc.assert(
-    fc.property(fc.array(event, { maxLength: 200 }), fc.boolean(), (events, isLastResort) =>
-      play(events, isLastResort, ({ health, healthy }) => {
-        if (health.isHealthy !== healthy) throw new Error('told otherwise')
+    fc.property(history, fc.boolean(), (events, isLast) =>
+      play(events, isLast, ({ health, isTold }) => {
+        if (health.isHealthy !== isTold) throw new Error('told otherwise')
       }),
     ),
   )
 })
 
-t.test(
-  'whatever happened, an only address is tried half a second after the last failure or trial at the latest',
-  async () => {
-    fc.assert(
-      fc.property(fc.array(event, { maxLength: 200 }), events =>
-        play(events, true, ({ health, now, lastTrial, isDown, lastEvent }) => {
-          const at = Math.max(now, lastTrial, lastEvent) + SHORTEST_MS
-          const mayServe = health.isHealthy || health.trialIsDue(at, LAST)
-          if (mayServe === isDown)
-            throw new Error(isDown ? 'tried while its checks fail' : 'never tried again')
-        }),
-      ),
-    )
-  },
-)
-
-t.test('whatever happened, an address is tried again within a minute where others serve', async () => {
+t.test('whatever happens to requests, nothing but its checks takes the last address out', async () => {
   fc.assert(
-    fc.property(fc.array(event, { maxLength: 200 }), events =>
-      play(events, false, ({ health, now, trials, isDown }) => {
-        const due = health.trialIsDue(now + 2 * LONGEST_MS, { isLastResort: false, isRepeatable: false })
-        if (!health.isHealthy && !isDown && trials === 0 && !due) throw new Error('never tried again')
+    fc.property(history, events =>
+      play(events, true, ({ health, isDown }) => {
+        if (health.isHealthy === isDown) throw new Error('the checks say otherwise')
+      }),
+    ),
+  )
+})
+
+t.test('whatever happened, an address is tried again within a minute, also while a trial runs', async () => {
+  fc.assert(
+    fc.property(history, events =>
+      play(events, false, ({ health, now, isDown }) => {
+        const due = health.trialIsDue(now + 2 * LONGEST_MS, false)
+        if (!health.isHealthy && !isDown && !due) throw new Error('never tried again')
       }),
     ),
   )
