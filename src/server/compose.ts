@@ -81,7 +81,7 @@ export function takeOver(running: Running, before: Running | null): void {
   takeOverUpstreams(
     running.upstreams,
     before?.upstreams ?? new Map(),
-    permittedTunnels(running.configuration, (before ?? running).configuration),
+    permittedTunnels(running.configuration),
   )
   if (before === null) return
   closeReplacedSources(running.sources, before.sources)

@@ -1,18 +1,18 @@
 import { isDeepStrictEqual } from 'node:util'
+import type { Grant } from '../checks/authorise.js'
 import type { Configuration } from '../config/settings.js'
 import type { Route } from '../policy/policy.js'
 
 /**
- * Which open tunnels the policy in use still permits: those whose route is there as it was, and the rules of its issuers
- * too. Nobody judges what flows in a tunnel, so it must not outlive the rules that it was judged by.
- * @param before the policy that was in use until now
+ * Which tunnels the policy in use permits: those whose route, and the rules of whose token's issuer, are in it exactly as
+ * they were when the tunnel was granted. Nobody judges what flows in a tunnel, so it must not outlive the rules that it was
+ * judged by; and any number of reloads may come between its grant and its 101.
  */
-export function permittedTunnels(now: Configuration, before: Configuration): (route: Route) => boolean {
-  const routes = new Map(now.routes.routes.map(route => [keyOf(route), route]))
-  const sameIssuer = (name: string): boolean =>
-    isDeepStrictEqual(now.settings.issuers.get(name)?.rules, before.settings.issuers.get(name)?.rules)
-  return route =>
-    isDeepStrictEqual(routes.get(keyOf(route)), route) && (route.token?.issuers ?? []).every(sameIssuer)
+export function permittedTunnels({ routes, settings }: Configuration): (grant: Grant) => boolean {
+  const inUse = new Map(routes.routes.map(route => [keyOf(route), route]))
+  return ({ match: { route }, token }) =>
+    isDeepStrictEqual(inUse.get(keyOf(route)), route) &&
+    (token === null || isDeepStrictEqual(settings.issuers.get(token.rules.name)?.rules, token.rules))
 }
 
 function keyOf({ method, template }: Route): string {

@@ -1,8 +1,8 @@
+import type { Grant } from '../checks/authorise.js'
 import type { Limits } from '../config/settings.js'
 import { Denial } from '../decision/denials.js'
 import type { AddressState } from '../observe/metrics.js'
 import { identityOf } from '../policy/identity.js'
-import type { Route } from '../policy/policy.js'
 import type { Upstream, UpstreamPolicy } from '../policy/upstream.js'
 import { AddressHealth } from '../upstream/address-health.js'
 import { BalancedUpstream, type UpstreamAddress, type UpstreamMeter } from '../upstream/balanced-upstream.js'
@@ -103,7 +103,7 @@ export function forwardTo(
 export function takeOverUpstreams(
   running: RunningUpstreams,
   before: RunningUpstreams,
-  permitsTunnel: (route: Route) => boolean,
+  permitsTunnel: (grant: Grant) => boolean,
 ): void {
   const addresses = addressesOf(running)
   const addressesBefore = addressesOf(before)

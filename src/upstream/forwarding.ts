@@ -2,7 +2,6 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
 import type { Denial, Verdict } from '../decision/denials.js'
-import type { Route } from '../policy/policy.js'
 
 /** The client's side of one request, as the listener hands it over. */
 export interface Exchange {
@@ -68,8 +67,8 @@ export interface ForwardingEngine {
     exchange: Exchange,
     terms: AttemptTerms,
   ) => Promise<Forwarded | Failed | null>
-  /** Ends the tunnels of routes that are not permitted, now and when they open. */
-  readonly permitTunnels: (isPermitted: (route: Route) => boolean) => void
+  /** Ends the tunnels whose grants are not permitted, now and when they open. */
+  readonly permitTunnels: (isPermitted: (grant: Grant) => boolean) => void
   /** Ends idle connections, and tunnels with a close frame; running exchanges finish. */
   readonly close: () => void
 }

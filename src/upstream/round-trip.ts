@@ -324,9 +324,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#terms.onAnswer()
     // A tunnel lasts for hours; ordinary requests shall not wait for its end.
     this.#leavePool()
-    const expiresAt = this.#grant.token?.expiresAt ?? null
-    const { route } = this.#grant.match
-    this.#to.tunnels.add(client, socket, expiresAt, route, end => this.#settle({ ...this.#forwarded, end }))
+    this.#to.tunnels.add(client, socket, this.#grant, end => this.#settle({ ...this.#forwarded, end }))
     join(switchingHeaders(answer, this.#answerRules(false)))
   }
 

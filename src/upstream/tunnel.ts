@@ -1,10 +1,13 @@
 /** Two sockets that were joined after a 101: who closes, and what becomes of the other. */
 import type { Duplex } from 'node:stream'
-import type { Route } from '../policy/policy.js'
+import type { Grant } from '../checks/authorise.js'
 import type { Forwarded } from './forwarding.js'
 
 /** Milliseconds that one side may go on after the other has ended. */
 const HALF_OPEN_MS = 5000
+
+/** The longest that a timer of Node can wait. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1
 
 /** RFC 6455 section 7.4.1: the endpoint is going away. */
 const GOING_AWAY = Buffer.from([0x88, 0x02, 0x03, 0xe9])
@@ -17,9 +20,9 @@ const GOING_AWAY_MASKED = Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9])
  */
 export class Tunnels {
   readonly #limit: number
-  /** The open ones: how to end each, and the route that allowed it. */
-  readonly #open = new Map<() => void, Route>()
-  #isPermitted: (route: Route) => boolean = () => true
+  /** The open ones: how to end each, and what it was granted under. */
+  readonly #open = new Map<() => void, Grant>()
+  #isPermitted: (grant: Grant) => boolean = () => true
   #closed = false
 
   constructor(limit: number) {
@@ -32,31 +35,24 @@ export class Tunnels {
 
   /**
    * `onEnd` is called once, when both sockets are gone. Nobody judges what flows in a tunnel, so it does not outlive the
-   * token and the rules that opened it.
-   * @param expiresAt of that token, in seconds since the epoch; null: nothing expires
+   * token, the certificate and the rules that opened it.
    */
-  add(
-    client: Duplex,
-    upstream: Duplex,
-    expiresAt: number | null,
-    route: Route,
-    onEnd: (end: Forwarded['end']) => void,
-  ): void {
-    const expiry = expiresAt === null ? undefined : setTimeout(() => end(), millisecondsUntil(expiresAt))
+  add(client: Duplex, upstream: Duplex, grant: Grant, onEnd: (end: Forwarded['end']) => void): void {
     const end = watchTunnel(client, upstream, how => {
-      clearTimeout(expiry)
+      cancel()
       this.#open.delete(end)
       onEnd(how)
     })
-    this.#open.set(end, route)
+    const cancel = callAt(endOf(grant), end)
+    this.#open.set(end, grant)
     // The policy changed while the upstream thought about the handshake; the 101 is written after this.
-    if (!this.#isPermitted(route)) queueMicrotask(end)
+    if (!this.#isPermitted(grant)) queueMicrotask(end)
   }
 
-  /** Ends those of routes that are not permitted, and from now on such ones as soon as they open. */
-  permit(isPermitted: (route: Route) => boolean): void {
+  /** Ends those whose grants are not permitted, and from now on such ones as soon as they open. */
+  permit(isPermitted: (grant: Grant) => boolean): void {
     this.#isPermitted = isPermitted
-    for (const [end, route] of this.#open) if (!isPermitted(route)) end()
+    for (const [end, grant] of this.#open) if (!isPermitted(grant)) end()
   }
 
   /** Ends them all, and takes no more. */
@@ -66,9 +62,22 @@ export class Tunnels {
   }
 }
 
-/** For a timer, which cannot wait for longer than 2^31 - 1 ms. */
-function millisecondsUntil(seconds: number): number {
-  return Math.min(Math.max(seconds * 1000 - Date.now(), 0), 2 ** 31 - 1)
+/** When the token expires, or the certificate where the route or the token asks for one. Seconds since the epoch. */
+function endOf({ match, token, certificate }: Grant): number {
+  const isCertificateAsked = match.route.mtls || (token?.confirmation?.x5tS256 ?? null) !== null
+  const notAfter = isCertificateAsked ? certificate?.notAfter : undefined
+  return Math.min(token?.expiresAt ?? Infinity, notAfter ?? Infinity)
+}
+
+/** Calls at a time that may be years away, or never come. Returns how to cancel that. */
+function callAt(seconds: number, call: () => void): () => void {
+  let timer: NodeJS.Timeout
+  const wait = (): void => {
+    const left = seconds * 1000 - Date.now()
+    timer = setTimeout(left > LONGEST_TIMER_MS ? wait : call, Math.min(left, LONGEST_TIMER_MS))
+  }
+  wait()
+  return () => clearTimeout(timer)
 }
 
 /** Watches a tunnel; `onEnd` is called once, when both sockets are gone. Returns how to end it from here. */

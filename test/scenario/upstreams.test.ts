@@ -8,6 +8,7 @@ import {
   type Answered,
   type Ask,
   ask,
+  boundToken,
   connectRaw,
   createWorld,
   HOST,
@@ -185,8 +186,12 @@ const LIVE_ROUTES = `      GET /a: { upstream: liveKept, upgrade: websocket }
       GET /d: { upstream: liveKept, upgrade: websocket }
 `
 
-const policy = (liveRoutes = LIVE_ROUTES, bodyBytes = '1MiB') =>
+const TOKEN_ROUTE =
+  '      GET /a: { upstream: liveKept, upgrade: websocket, security: [mtls, oauth2], flow: authorization_code, scopes: none }\n'
+
+const policy = (liveRoutes = LIVE_ROUTES, bodyBytes = '1MiB', issuer = 'clockSkew: 10s') =>
   policyText(world, {
+    issuer,
     upstream: kept.url,
     moreUpstreams: UPSTREAMS,
     limits: `{ bodyBytes: ${bodyBytes} }`,
@@ -426,10 +431,11 @@ t.test('checks take an address out and bring it back', async t => {
   })
 })
 
-async function webSocket(path: string, early = '') {
-  const client = await connectRaw(world, postern)
+async function webSocket(path: string, early = '', token: string | null = null) {
+  const client = await connectRaw(world, postern, token === null ? undefined : world.client)
+  const authorization = token === null ? '' : `Authorization: Bearer ${token}\r\n`
   client.write(
-    `GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n${early}`,
+    `GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\n${authorization}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n${early}`,
   )
   return client
 }
@@ -498,24 +504,79 @@ t.test('a reload', async t => {
   })
 })
 
-t.test('an upgrade that is answered after its route has gone ends at once', async t => {
+/** The upstream thinks about handshakes until it is told to go on. */
+function answerLate(): () => void {
   const late: (() => void)[] = []
+  liveKept.requests.length = 0
   liveKept.script({
     switches: true,
     act: (socket, request) => void late.push(() => switchAndEcho().act(socket, request)),
   })
-  const client = await webSocket('/live/a')
-  await liveKept.arrived(1)
-  const inUse = () =>
-    postern.log().filter(({ msg, changed }) => msg === 'reloaded' && changed === true).length
-  const before = inUse()
-  // By the change of the file alone: a second reload would come when the tunnel is open, and end it.
-  writeFileSync(postern.policyFile, policy(''))
-  await until(
-    () => inUse() > before,
+  return () => {
+    for (const go of late) go()
+  }
+}
+
+/** Resolves when the cause has changed what is asked for. Not by the log, whose lines may come after an answer that they precede. */
+async function changes(cause: () => void, what: () => Promise<unknown>): Promise<void> {
+  const before = await what()
+  cause()
+  await untilAsync(
+    async () => (await what()) !== before,
     () => 'no reload',
   )
-  for (const go of late) go()
+}
+
+/** By the change of the file alone: a reload that is asked for besides would come when a tunnel is open, and end it. */
+const usesFile = (text: string) =>
+  changes(
+    () => writeFileSync(postern.policyFile, text),
+    async () => /^postern_policy_info.*$/m.exec((await postern.admin('/metrics')).text)?.[0],
+  )
+const reloadsAgain = () =>
+  changes(
+    () => postern.child.kill('SIGHUP'),
+    () => metric('postern_reload_total', 'result="success"'),
+  )
+
+t.test('an upgrade that is answered after its route has gone ends at once', async t => {
+  const goOn = answerLate()
+  const client = await webSocket('/live/a')
+  await liveKept.arrived(1)
+  await usesFile(policy(''))
+  goOn()
   t.equal((await client.answer()).status, 101)
   t.same((await client.closed()).rest, Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+})
+
+t.test(
+  'an upgrade that is answered two reloads after the rules of its issuer have gone ends at once',
+  async t => {
+    await usesFile(policy(TOKEN_ROUTE))
+    const goOn = answerLate()
+    const token = boundToken(world, world.client, 'authorization_code')
+    const client = await webSocket('/live/a', '', token)
+    await liveKept.arrived(1)
+    const stricter = policy(TOKEN_ROUTE, '1MiB', 'maxLifetime: 30s')
+    await usesFile(stricter)
+    await reloadsAgain()
+    goOn()
+    t.equal((await client.answer()).status, 101)
+    t.same((await client.closed()).rest, Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+  },
+)
+
+t.test('an upgrade that is answered two reloads later under the same rules opens', async t => {
+  await usesFile(policy(TOKEN_ROUTE))
+  const goOn = answerLate()
+  const token = boundToken(world, world.client, 'authorization_code')
+  const client = await webSocket('/live/a', '', token)
+  await liveKept.arrived(1)
+  await usesFile(policy(TOKEN_ROUTE, '2MiB'))
+  await reloadsAgain()
+  goOn()
+  t.equal((await client.answer()).status, 101)
+  client.write('hello')
+  t.equal((await client.bytes(5)).toString(), 'hello')
+  client.destroy()
 })

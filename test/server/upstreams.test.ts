@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import type { Grant } from '../../src/checks/authorise.js'
 import type { Configuration } from '../../src/config/settings.js'
-import type { Route } from '../../src/policy/policy.js'
 import type { UpstreamPolicy } from '../../src/policy/upstream.js'
 import { permittedTunnels } from '../../src/server/permitted-tunnels.js'
 import {
@@ -98,27 +98,31 @@ t.test('checks end with the policy that asked for them, and when the process end
   }
 })
 
-t.test('a tunnel is permitted while its route and the rules of its issuers are as they were', async t => {
-  const route = { method: 'GET', template: '/live', token: { issuers: ['main'] } } as unknown as Route
-  const configuration = (routes: readonly object[], algorithms: readonly string[], other = 'x') =>
-    ({
-      routes: { routes },
-      settings: {
-        issuers: new Map([
-          ['main', { rules: { algorithms } }],
-          ['other', { rules: { algorithms: [other] } }],
-        ]),
-      },
-    }) as unknown as Configuration
-  const before = configuration([route], ['ES256'])
-  const copy = structuredClone(route)
-  const rows: readonly (readonly [Configuration, boolean])[] = [
-    [configuration([copy], ['ES256']), true],
-    [configuration([copy], ['ES256'], 'y'), true],
-    [configuration([copy], ['PS256']), false],
-    [configuration([], ['ES256']), false],
-    [configuration([{ ...copy, method: 'POST' }], ['ES256']), false],
-    [configuration([{ ...copy, mtls: true }], ['ES256']), false],
-  ]
-  for (const [now, expected] of rows) t.equal(permittedTunnels(now, before)(route), expected)
-})
+t.test(
+  'a tunnel is permitted while its route and the rules of its issuer are as they were granted',
+  async t => {
+    const route = { method: 'GET', template: '/live', token: { issuers: ['main', 'other'] } }
+    const rules = { name: 'main', algorithms: ['ES256'] }
+    const grant = { match: { route }, token: { rules } } as unknown as Grant
+    const configuration = (routes: readonly object[], algorithms: readonly string[], other = 'x') =>
+      ({
+        routes: { routes },
+        settings: {
+          issuers: new Map([
+            ['main', { rules: { name: 'main', algorithms } }],
+            ['other', { rules: { name: 'other', algorithms: [other] } }],
+          ]),
+        },
+      }) as unknown as Configuration
+    const copy = structuredClone(route)
+    const rows: readonly (readonly [Configuration, boolean])[] = [
+      [configuration([copy], ['ES256']), true],
+      [configuration([copy], ['ES256'], 'y'), true],
+      [configuration([copy], ['PS256']), false],
+      [configuration([], ['ES256']), false],
+      [configuration([{ ...copy, method: 'POST' }], ['ES256']), false],
+      [configuration([{ ...copy, mtls: true }], ['ES256']), false],
+    ]
+    for (const [now, expected] of rows) t.equal(permittedTunnels(now)(grant), expected)
+  },
+)

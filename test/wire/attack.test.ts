@@ -15,6 +15,7 @@ import {
   type Postern,
   policyText,
   startPostern,
+  USUAL_APIS,
   until,
   untilAsync,
   type World,
@@ -270,22 +271,33 @@ t.test('a tunnel ends with the certificate and the token that opened it', async 
   upstream.script(switchAndEcho())
   world.write('crl.pem', await world.clientCa.crl())
   const clients = '{ trust: pki, ca: [client-ca.pem], crl: [crl.pem] }'
-  const text = policyText(world, { upstream: upstream.url, clients, issuer: 'clockSkew: 0s' })
+  const live = 'upgrade: websocket'
+  const text = policyText(world, {
+    ...{ upstream: upstream.url, clients, issuer: 'clockSkew: 0s' },
+    apis: `${USUAL_APIS}      GET /live: { ${live} }
+  - name: Live
+    base: /live
+    routes:
+      GET /machine: { security: [mtls], ${live} }
+      GET /user: { security: [oauth2], flow: authorization_code, scopes: none, ${live} }
+`,
+  })
   const postern = await startPostern(world, text)
   t.teardown(async () => {
     postern.child.kill('SIGKILL')
     await upstream.stop()
     await world.close()
   })
-  const open = async (client: Issued, seconds: number) => {
-    const exp = Math.floor(Date.now() / 1000) + seconds
-    const token = boundToken(world, client, 'authorization_code', { scope: 'basic', exp })
+  const openWith = async (client: Issued, path: string, ...lines: string[]) => {
     const raw = await connectRaw(world, postern, client)
-    raw.write(
-      get('/accounts/1/live', `Authorization: Bearer ${token}`, 'Connection: Upgrade', 'Upgrade: websocket'),
-    )
+    raw.write(get(path, ...lines, 'Connection: Upgrade', 'Upgrade: websocket'))
     t.equal((await raw.answer()).status, 101)
     return raw
+  }
+  const open = (client: Issued, seconds: number, path = '/accounts/1/live') => {
+    const exp = Math.floor(Date.now() / 1000) + seconds
+    const token = boundToken(world, client, 'authorization_code', { scope: 'basic', exp })
+    return openWith(client, path, `Authorization: Bearer ${token}`)
   }
   const revoked = await open(world.client, 300)
   const other = await open(world.otherClient, 300)
@@ -294,6 +306,18 @@ t.test('a tunnel ends with the certificate and the token that opened it', async 
   t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
   await revoked.closed()
   await short.closed()
+  const notAfter = new Date(Date.now() + 4000)
+  const brief = await world.clientCa.issue({ commonName: 'client-b', notAfter })
+  const public_ = await openWith(brief, '/open/live')
+  const expiring = await Promise.all([
+    openWith(brief, '/live/machine'),
+    open(brief, 300),
+    open(brief, 300, '/live/user'), // bound to the certificate, which the route does not ask for
+  ])
+  for (const raw of expiring) t.same((await raw.closed()).rest, Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+  public_.write('ping')
+  t.same(await public_.bytes(4), Buffer.from('ping'), 'where no certificate is asked for, it may expire')
+  public_.destroy()
   other.write('ping')
   t.same(await other.bytes(4), Buffer.from('ping'), 'the tunnel of another client goes on')
   other.destroy()
