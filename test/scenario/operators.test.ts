@@ -1,4 +1,3 @@
-import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { chmodSync } from 'node:fs'
 import { Agent, request } from 'node:http'
@@ -21,6 +20,7 @@ import {
   until,
   untilAsync,
 } from '../support/postern.js'
+import { checkMetrics, withoutPromtool } from '../support/promtool.js'
 
 // What operators see (DESIGN section 8): metrics, health, log and the end of the process.
 
@@ -310,18 +310,8 @@ t.test('metrics follow the conventions of Prometheus', async t => {
 })
 
 t.test('promtool has nothing to say about the metrics', { skip: withoutPromtool() }, async t => {
-  const { text } = await postern.admin('/metrics')
-  t.equal(execFileSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' }), '')
+  t.equal(checkMetrics((await postern.admin('/metrics')).text), '')
 })
-
-function withoutPromtool(): string | false {
-  try {
-    execFileSync('promtool', ['--version'], { stdio: 'ignore' })
-    return false
-  } catch {
-    return 'no promtool command'
-  }
-}
 
 /** A request to the admin server that the harness has no words for. */
 function adminAsk(path: string, method: string, headers: Record<string, string> = {}) {

@@ -19,6 +19,7 @@ import {
   until,
   untilAsync,
 } from '../support/postern.js'
+import { checkMetrics, withoutPromtool } from '../support/promtool.js'
 import type { RawClient } from '../support/raw-client.js'
 import { RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
 
@@ -164,6 +165,10 @@ t.test('connections are spread over the workers, and the metrics are those of al
   t.equal(await sample(postern, 'postern_workers_silent'), 0)
   t.equal(await sample(postern, RESTARTS), 0)
   for (const client of both) client.destroy()
+})
+
+t.test('promtool has nothing to say about the metrics of all', { skip: withoutPromtool() }, async t => {
+  t.equal(checkMetrics((await postern.admin('/metrics')).text), '')
 })
 
 t.test('a DPoP proof that one worker has taken is refused by the other', async t => {
