@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import type { ServerResponse } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import { createSecureContext } from 'node:tls'
 import t, { type Test } from 'tap'
 import { newProofKey, proofFor } from '../support/dpop.js'
@@ -332,6 +333,28 @@ t.test('a worker that hangs costs readiness and its own share, and no scrape', a
   t.equal((await get(two, '/open/x')).status, 200)
   t.equal(await sample(postern, 'postern_workers_silent'), 0)
   for (const client of [one, two]) client.destroy()
+})
+
+t.test('a connection on its way to a worker that dies is ended, and not left waiting', async t => {
+  const pid = pidOf(postern, 2)
+  process.kill(pid, 'SIGSTOP')
+  const outcome = (client: RawClient) => {
+    client.destroy()
+    return 'served'
+  }
+  const clients = [1, 2, 3, 4].map(() => connectRaw(world, postern).then(outcome, () => 'ended'))
+  const quick = clients.map(client => Promise.race([client, delay(1500, 'waits')]))
+  t.same((await Promise.all(quick)).sort(), ['served', 'served', 'served', 'waits'])
+  process.kill(pid, 'SIGKILL')
+  t.same((await Promise.race([Promise.all(clients), delay(10_000, ['left waiting'])])).sort(), [
+    'ended',
+    ...['served', 'served', 'served'],
+  ])
+  await until(
+    () => pidOf(postern, 2) !== pid,
+    () => 'no replacement',
+  )
+  await ready(postern)
 })
 
 t.test('lines of the log do not mix, however long they are', async t => {

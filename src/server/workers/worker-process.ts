@@ -1,6 +1,7 @@
 import cluster from 'node:cluster'
 import { fileURLToPath } from 'node:url'
 import { Channel, type Send } from './channel.js'
+import { endConnectionsUnderWay } from './connections-under-way.js'
 import type { OfPrimary, OfWorker, Shared } from './protocol.js'
 import { wholeLines } from './whole-lines.js'
 
@@ -41,6 +42,7 @@ export function startWorker(shared: Shared, writeLog: (lines: string) => void): 
   })
   const worker = cluster.fork()
   const child = worker.process
+  endConnectionsUnderWay(child)
   const send: Send = (message, failed) => child.send(message as object, error => error !== null && failed())
   let hears = () => {}
   const heard = new Promise<void>(resolve => {
@@ -53,7 +55,7 @@ export function startWorker(shared: Shared, writeLog: (lines: string) => void): 
   const channel = new Channel<OfWorker, OfPrimary>(send, { ...shared, hello }, MOST_OPEN)
   child.stdout?.setEncoding('utf8').on('data', wholeLines(writeLog))
   worker.on('message', message => channel.hear(message))
-  child.once('disconnect', () => channel.close())
+  for (const event of ['disconnect', 'exit']) child.once(event, () => channel.close())
   const ended = new Promise<string>(resolve => {
     // A process that could not be started never closes.
     worker.once('error', error => resolve(error.message))
