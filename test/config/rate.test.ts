@@ -1,5 +1,6 @@
 import t from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
+import { checkRates } from '../../src/config/compile-rate.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createWorld, policyText } from '../support/postern.js'
 
 const world = await createWorld()
@@ -32,7 +33,7 @@ ${routes}`
   })
     .replace('errors: fdx }', `errors: fdx${defaults} }`)
     .replace('admin:', `${server}admin:`)
-  const result = await loadConfiguration(world.write(`${files++}.yaml`, text), {})
+  const result = await loadAndSend(world.write(`${files++}.yaml`, text), {})
   return 'settings' in result
     ? {
         rates: result.routes.routes.map(({ rates }) => rates),
@@ -106,4 +107,15 @@ t.test('what deserves a second look is said', async t => {
     server: 'trustedTerminators: [{ address: 10.0.0.1, header: client-cert }]\n',
   })
   t.match(behind.warnings.join('\n'), /behind a trusted terminator are counted together/)
+})
+
+t.test('the rates of ten thousand routes are checked in a moment', async t => {
+  const keys = Array.from({ length: 10_000 }, (_, index) => `GET /${index}`)
+  const written = new Map(keys.map(key => [key, { rate: undefined }]))
+  const draft = { parts: { apis: [{ routes: written }] } } as never
+  const takers = keys.map(key => ({ route: { token: null }, rateFrom: ['apis', 0, 'routes', key, 'rate'] }))
+  const started = performance.now()
+  checkRates(draft, takers)
+  // Compared one with each other they take minutes.
+  t.ok(performance.now() - started < 10_000)
 })

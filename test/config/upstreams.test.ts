@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { loadConfiguration } from '../../src/config/load.js'
+import { loadAndSend } from '../support/load-and-send.js'
 import { createAuthority } from '../support/pki.js'
 
 // What a policy may say of its upstreams.
@@ -32,7 +32,7 @@ upstreams: { api: { ${settings} } }
 apis: [{ name: A, base: /a, security: public, upstream: api, routes: { GET /x: {} } }]
 `,
   )
-  return loadConfiguration(file, {})
+  return loadAndSend(file, {})
 }
 
 async function upstream(settings: string) {
