@@ -359,7 +359,7 @@ t.test('a wrong policy changes nothing, and is reported with file, line and colu
     empty: ['', /shared\.yaml:1:1 /],
     'a missing file': [
       good.replace('cert: server.pem', 'cert: gone.pem'),
-      /shared\.yaml:8:\d+ gone\.pem does not exist/,
+      /shared\.yaml:7:\d+ gone\.pem does not exist/,
     ],
     'a route without security': [
       good.replace('security: public\n    routes:\n      GET /', 'routes:\n      GET /'),
@@ -858,7 +858,7 @@ t.test('a second signal ends it at once', async t => {
 
 t.test('a policy that names a file which comes later is taken into use when it has come', async t => {
   const { problem, servedMeanwhile } = await late
-  t.match(problem, /early\.yaml:8:\d+ coming\.pem does not exist/)
+  t.match(problem, /early\.yaml:7:\d+ coming\.pem does not exist/)
   t.ok(servedMeanwhile, 'the one before serves on meanwhile')
 })
 
