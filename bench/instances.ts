@@ -1,8 +1,9 @@
 /** Targets at work, each verified before anybody measures it. */
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { freePort } from '../test/support/free-port.js'
 import type { Material } from './material.js'
-import { freePort, listening, type Started, start } from './processes.js'
+import { listening, type Started, start } from './processes.js'
 import type { Place, Target } from './targets/target.js'
 import { verifyTarget } from './verify.js'
 

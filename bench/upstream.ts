@@ -1,7 +1,8 @@
 /** The API behind every target: nginx with static answers, so that it costs as little as can be. */
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { freePort, listening, type Started, start, versionOf } from './processes.js'
+import { freePort } from '../test/support/free-port.js'
+import { listening, type Started, start, versionOf } from './processes.js'
 import { NGINX_USER, nginxTemporary } from './targets/nginx.js'
 
 /** Sizes of answers by path, in bytes. */

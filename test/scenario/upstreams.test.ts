@@ -1,9 +1,7 @@
-import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { createServer } from 'node:http'
 import { Agent } from 'node:https'
-import type { AddressInfo } from 'node:net'
 import t from 'tap'
+import { freePort } from '../support/free-port.js'
 import {
   type Answered,
   type Ask,
@@ -40,16 +38,6 @@ async function upstream(...steps: Step[]): Promise<RecordingUpstream> {
   const [first, ...rest] = steps
   if (first !== undefined) one.script(first, ...rest)
   return one
-}
-
-/** An address where nobody listens. */
-async function deadUrl(): Promise<string> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return `http://127.0.0.1:${port}`
 }
 
 /** Answers that fail and succeed in turn, so that no address is taken out; each on a connection that was not idle before. */
@@ -93,7 +81,7 @@ const tlsServer = await world.serverCa.issue({
 const tlsKeys = { key: tlsServer.keyPem, cert: tlsServer.certificatePem }
 world.write('upstream-ca.pem', world.serverCa.certificatePem)
 
-const dead = await deadUrl()
+const dead = `http://127.0.0.1:${await freePort()}`
 const [trioA, trioB] = [await upstream(), await upstream()]
 const [onceBad, onceGood] = [await upstream(everySecondFails()), await upstream()]
 const [safeBad, safeGood] = [await upstream(everySecondFails()), await upstream()]

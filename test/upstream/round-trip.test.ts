@@ -1,24 +1,15 @@
 /** What a round trip that failed says of itself, and that the exchange can go elsewhere then. */
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import { type AddressInfo, createServer } from 'node:net'
+import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Upstream } from '../../src/policy/upstream.js'
 import { createEngine } from '../../src/upstream/engine.js'
 import type { ForwardingEngine } from '../../src/upstream/forwarding.js'
 import { chunked, exchangeOf, get, grantFor, head } from '../support/engine-bench.js'
+import { freePort } from '../support/free-port.js'
 import { RawClient } from '../support/raw-client.js'
 import { answer, hang, RecordingUpstream, raw, reset, type Step } from '../support/recording-upstream.js'
-
-/** A port where nobody listens. */
-async function deadPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 const TERMS = {
   bodyBytes: 1000,
@@ -147,7 +138,7 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
     const upstream = await RecordingUpstream.start()
     t.teardown(() => upstream.stop())
     upstream.script(answer(200, 'there'))
-    const dead = engineFor(t, engine, `http://127.0.0.1:${await deadPort()}`)
+    const dead = engineFor(t, engine, `http://127.0.0.1:${await freePort()}`)
     const alive = engineFor(t, engine, upstream.url)
     const requests = [
       `${head('POST', '/x', 'Content-Length: 4')}body`,
