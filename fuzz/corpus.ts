@@ -1,8 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-const FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'test', 'vectors', 'fuzz')
+import { vectors } from '../test/support/vectors.js'
 
 /** Inputs of one target that every test run gives to it again. One character is one byte. */
 export interface Corpus {
@@ -18,7 +15,7 @@ const MAX_KEPT = 2048
 const MOST_REACHED = 40
 
 export function corpusFile(target: string): string {
-  return join(FOLDER, `${target}.json`)
+  return vectors(`fuzz/${target}.json`)
 }
 
 export function readCorpus(target: string): Corpus {

@@ -1,10 +1,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { tokenFacts } from '../../src/checks/token-facts.js'
 import { EXPERIMENTAL_PRESETS, FLOW_PRESETS, type FlowPreset } from '../../src/policy/flow-presets.js'
 import type { IssuerRules } from '../../src/policy/issuer.js'
+import { vectors } from '../support/vectors.js'
 
 /** Tokens as authorization servers write them (REQUIREMENTS section 16.2), with made-up values. */
 interface Vectors {
@@ -18,7 +18,7 @@ interface Vectors {
   }[]
 }
 
-const FOLDER = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'vectors', 'flow')
+const FOLDER = vectors('flow')
 const ALL = readdirSync(FOLDER).map(file => JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as Vectors)
 
 function rulesOf(flow: IssuerRules['flow'], clientId: readonly string[]): IssuerRules {

@@ -1,6 +1,6 @@
 /** Answers of upstreams as data: `test/vectors/answers/`. */
 import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { vectors } from './vectors.js'
 
 /** One answer as it would be on the wire. */
 export interface AnswerVector {
@@ -23,7 +23,7 @@ type Entry = Omit<AnswerVector, 'bytes'> & { readonly bytes: readonly Part[] }
 
 /** The vectors of one file. */
 export function answerVectors(file: 'malformed' | 'well-formed'): readonly AnswerVector[] {
-  const text = readFileSync(join('test', 'vectors', 'answers', `${file}.json`), 'utf8')
+  const text = readFileSync(vectors(`answers/${file}.json`), 'utf8')
   const { cases } = JSON.parse(text) as { cases: (Partial<Entry> & Pick<Entry, 'name' | 'bytes'>)[] }
   return cases.map(each => ({
     method: 'GET',

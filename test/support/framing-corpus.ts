@@ -1,7 +1,6 @@
 /** Requests that servers have split in different places, from test/vectors/framing.json. */
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { vectors } from './vectors.js'
 
 export interface FramingCase {
   readonly name: string
@@ -19,19 +18,9 @@ export interface FramingCase {
   readonly why: string
 }
 
-const VECTORS = join(
-  dirname(fileURLToPath(import.meta.url)),
-  '..',
-  '..',
-  '..',
-  'test',
-  'vectors',
-  'framing.json',
-)
-
 /** The corpus, on a lane that is named by one character, so that lengths stay true. */
 export function framingCorpus(): readonly FramingCase[] {
-  return JSON.parse(readFileSync(VECTORS, 'utf8')) as readonly FramingCase[]
+  return JSON.parse(readFileSync(vectors('framing.json'), 'utf8')) as readonly FramingCase[]
 }
 
 /** A text of the corpus on a lane. */

@@ -3,19 +3,15 @@
  * of them in another way fails here by name, before anybody asks what that means for us.
  */
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { startBareNodeServer } from '../support/bare-node-server.js'
 import { framingCorpus } from '../support/framing-corpus.js'
+import { vectors } from '../support/vectors.js'
 
 /** What is found in the bytes; by major version of Node where they differ, `else` for all others. */
 type Found = string | Readonly<Record<string, string>>
 
-const VECTORS = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'test', 'vectors')
-const TABLE = JSON.parse(readFileSync(join(VECTORS, 'node-parser.json'), 'utf8')) as Readonly<
-  Record<string, Found>
->
+const TABLE = JSON.parse(readFileSync(vectors('node-parser.json'), 'utf8')) as Readonly<Record<string, Found>>
 const MAJOR = process.versions.node.split('.')[0] as string
 
 t.test(`Node ${MAJOR} reads every case of the corpus as the table says`, async t => {

@@ -3,11 +3,10 @@
  * the name of the matched route. The corpus is test/vectors/paths.json.
  */
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { connectRaw, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
 import { RecordingUpstream } from '../support/recording-upstream.js'
+import { vectors } from '../support/vectors.js'
 
 interface Target {
   readonly name: string
@@ -25,16 +24,7 @@ interface Target {
   readonly why: string
 }
 
-const VECTORS = join(
-  dirname(fileURLToPath(import.meta.url)),
-  '..',
-  '..',
-  '..',
-  'test',
-  'vectors',
-  'paths.json',
-)
-const TARGETS = JSON.parse(readFileSync(VECTORS, 'utf8')) as readonly Target[]
+const TARGETS = JSON.parse(readFileSync(vectors('paths.json'), 'utf8')) as readonly Target[]
 const ALL = '{ encodedSlash: allow, semicolon: allow, encodedUnreserved: allow, encodedPercent: allow }'
 
 /** A strict tree and a relaxed one, each with a neighbour that these clients, who have no certificate, must never reach. */
