@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { freePort } from '../test/support/free-port.js'
 import { listening, type Started, start, versionOf } from './processes.js'
-import { NGINX_USER, nginxTemporary } from './targets/nginx.js'
+import { nginxConfiguration } from './targets/nginx.js'
 
 /** Sizes of answers by path, in bytes. */
 const ANSWERS: Readonly<Record<string, number>> = {
@@ -45,21 +45,10 @@ function configuration(port: number, directory: string): string {
   const answers = Object.keys(ANSWERS).map(
     name => `location = /api/${name} { root ${directory}; try_files /${name}.json =404; }`,
   )
-  return `${NGINX_USER}worker_processes 1;
-worker_rlimit_nofile 50000;
-daemon off;
-pid ${directory}/nginx.pid;
-error_log ${directory}/error.log warn;
-events { worker_connections 22000; }
-http {
-  access_log off;
-  sendfile on;
-  tcp_nodelay on;
-  keepalive_timeout 3600s;
-  keepalive_requests 1000000000;
-  client_max_body_size 256m;
+  return nginxConfiguration(
+    directory,
+    `  sendfile on;
   client_body_buffer_size 2m;
-  ${nginxTemporary(directory)}
   open_file_cache max=100 inactive=600s;
   open_file_cache_valid 600s;
   default_type application/json;
@@ -78,7 +67,6 @@ http {
     }
     location = /taken { return 200 '{"taken":true}'; }
     location / { return 200 '{"ok":true}'; }
-  }
-}
-`
+  }`,
+  )
 }

@@ -2,13 +2,33 @@ import { versionOf } from '../processes.js'
 import { type Place, type Target, write } from './target.js'
 
 /** As root, workers stay root: the folder of the run need not be open to others. It listens on 127.0.0.1 only. */
-export const NGINX_USER = process.getuid?.() === 0 ? 'user root;\n' : ''
+const USER = process.getuid?.() === 0 ? 'user root;\n' : ''
 
 /** Folders that nginx wants to make, kept within that of the run. */
-export function nginxTemporary(directory: string): string {
+function temporary(directory: string): string {
   return ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi']
     .map(name => `${name}_temp_path ${directory}/${name};`)
     .join(' ')
+}
+
+/** What every nginx of a run has in common, around the lines of `http` that are its own. */
+export function nginxConfiguration(directory: string, http: string): string {
+  return `${USER}worker_processes 1;
+worker_rlimit_nofile 50000;
+daemon off;
+pid ${directory}/nginx.pid;
+error_log ${directory}/error.log warn;
+events { worker_connections 22000; }
+http {
+  access_log off;
+  tcp_nodelay on;
+  keepalive_timeout 3600s;
+  keepalive_requests 1000000000;
+  client_max_body_size 256m;
+  ${temporary(directory)}
+${http}
+}
+`
 }
 
 /** The floor: TLS and client certificates in C, and nothing that looks at a token. */
@@ -25,20 +45,9 @@ export const nginx: Target = {
 }
 
 function configuration({ port, upstreamPort, directory, material }: Place): string {
-  return `${NGINX_USER}worker_processes 1;
-worker_rlimit_nofile 50000;
-daemon off;
-pid ${directory}/nginx.pid;
-error_log ${directory}/error.log warn;
-events { worker_connections 22000; }
-http {
-  access_log off;
-  tcp_nodelay on;
-  keepalive_timeout 3600s;
-  keepalive_requests 1000000000;
-  client_max_body_size 256m;
-  ${nginxTemporary(directory)}
-  upstream provider {
+  return nginxConfiguration(
+    directory,
+    `  upstream provider {
     server 127.0.0.1:${upstreamPort};
     keepalive 512;
     keepalive_requests 1000000000;
@@ -60,7 +69,6 @@ http {
       proxy_request_buffering off;
       proxy_max_temp_file_size 0;
     }
-  }
-}
-`
+  }`,
+  )
 }
