@@ -8,6 +8,7 @@ import {
   certificateFacts,
   fingerprintOf,
 } from '../request/certificate-facts.js'
+import { BoundedMap } from './bounded-map.js'
 import { keyUsageOf } from './certificate-extensions.js'
 
 /** Longer chains are no chains. */
@@ -52,7 +53,7 @@ const MOST_SEEN_BYTES = 8 * 1024
 class CertificatesSeen {
   readonly #authorities: readonly X509Certificate[]
   readonly #trustId: string
-  readonly #seen = new Map<string, Omit<CertificateFacts, 'chainError'>>()
+  readonly #seen = new BoundedMap<Omit<CertificateFacts, 'chainError'>>(MOST_SEEN)
 
   constructor(authorities: readonly X509Certificate[], trustId: string) {
     this.#authorities = authorities
@@ -68,14 +69,8 @@ class CertificatesSeen {
     const facts = certificateFacts(certificate, {
       ...{ chainError, chain, trustId: this.#trustId, keyUsage: keyUsageOf(certificate.raw) },
     })
-    if (chainError === null && certificate.raw.length <= MOST_SEEN_BYTES) this.#keep(fingerprint, facts)
+    if (chainError === null && certificate.raw.length <= MOST_SEEN_BYTES) this.#seen.add(fingerprint, facts)
     return facts
-  }
-
-  #keep(fingerprint: string, facts: CertificateFacts): void {
-    const [oldest] = this.#seen.keys()
-    if (this.#seen.size >= MOST_SEEN && oldest !== undefined) this.#seen.delete(oldest)
-    this.#seen.set(fingerprint, facts)
   }
 }
 

@@ -7,6 +7,7 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import type { Gate } from '../gate/gate.js'
 import { type CertificateFacts, certificateFacts } from '../request/certificate-facts.js'
 import { forwardedValue, readForwarded, type TerminatorHeader } from '../request/forwarded-certificate.js'
+import { BoundedMap } from './bounded-map.js'
 import { verifyChain } from './certificate-chain.js'
 import { keyUsageOf } from './certificate-extensions.js'
 
@@ -93,16 +94,14 @@ function forwardedFacts(settings: ClientTrustSettings, trust: ClientTrust): Read
 
 /** Facts are remembered, never verdicts: dates, revocation and binding are judged on each request. */
 function remembered(read: Read): Read {
-  const facts = new Map<string, CertificateFacts>()
+  const facts = new BoundedMap<CertificateFacts>(REMEMBERED)
   return (value, header) => {
     const key = createHash('sha256').update(`${header} ${value}`).digest('base64')
     const before = facts.get(key)
     if (before !== undefined) return before
     const fresh = read(value, header)
     if (fresh instanceof Denial) return fresh
-    // The oldest goes; a Map keeps the order of insertion.
-    if (facts.size === REMEMBERED) facts.delete(facts.keys().next().value as string)
-    facts.set(key, fresh)
+    facts.add(key, fresh)
     return fresh
   }
 }
