@@ -1,11 +1,12 @@
 /** Who counts as one client by address. Without node:net: this floor does no I/O. */
+import { plainAddress } from './plain-address.js'
 
 /**
  * The name under which requests from an address are counted: an IPv4 address, also where a socket or a translator writes it
  * as IPv6, or the /64 of an IPv6 address. Whoever has one IPv6 address has 2^64 of them (RFC 6177 section 2).
  */
 export function clientNetwork(address: string): string {
-  const plain = address.replace(/%.*$/, '') // the zone of a link-local address
+  const plain = plainAddress(address)
   if (!plain.includes(':')) return plain
   const groups = groupsOf(plain)
   if (isIpv4Inside(groups)) return ipv4Of(groups)

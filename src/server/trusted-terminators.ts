@@ -7,6 +7,7 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import type { Gate } from '../gate/gate.js'
 import { type CertificateFacts, certificateFacts } from '../request/certificate-facts.js'
 import { forwardedValue, readForwarded, type TerminatorHeader } from '../request/forwarded-certificate.js'
+import { plainAddress } from '../request/plain-address.js'
 import { BoundedMap } from './bounded-map.js'
 import { verifyChain } from './certificate-chain.js'
 import { keyUsageOf } from './certificate-extensions.js'
@@ -70,11 +71,6 @@ function isNamed(
     certificate.subject.replaceAll('\n', ', ') === subject &&
     judgeCertificate(certificate, trust, now) === null
   )
-}
-
-/** Without the zone of a link-local address, and IPv4 as such where a dual-stack socket maps it into IPv6. */
-function plainAddress(address: string): string {
-  return address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
 }
 
 type Read = (value: string, header: TerminatorHeader) => Verdict<CertificateFacts>

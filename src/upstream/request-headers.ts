@@ -3,6 +3,7 @@ import { isIPv4, isIPv6 } from 'node:net'
 import type { Grant } from '../checks/authorise.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
+import { plainAddress } from '../request/plain-address.js'
 import { foldedName, isFraming, isHopByHop, nominatedByConnection, remembered } from './field-names.js'
 import { fieldValue, listedWord } from './field-value.js'
 import type { Exchange } from './forwarding.js'
@@ -109,7 +110,7 @@ function addConnectionFacts(
   host: string,
   via: string,
 ): void {
-  const address = plainAddress(exchange.clientAddress)
+  const address = addressOrUnknown(exchange.clientAddress)
   to.push('X-Forwarded-For', address, 'X-Forwarded-Proto', 'https', 'X-Forwarded-Host', host)
   to.push('Forwarded', `for=${forwardedNode(address)};host=${quotedIfNeeded(host)};proto=https`)
   to.push('Via', `1.1 ${via}`, 'x-fapi-interaction-id', exchange.interactionId)
@@ -128,9 +129,9 @@ function addIdentity(to: string[], { certificate, token, match }: Grant, rules: 
     to.push('Client-Cert', `:${certificate.der.toString('base64')}:`)
 }
 
-/** Without the zone of a link-local address, and IPv4 as such where a dual-stack socket maps it into IPv6. */
-const plainAddress = remembered(address => {
-  const plain = address.replace(/%.*$/, '').replace(/^::ffff:(?=\d+\.)/i, '')
+/** A client that has gone may have left none (RFC 7239 section 6.2). */
+const addressOrUnknown = remembered(address => {
+  const plain = plainAddress(address)
   return isIPv4(plain) || isIPv6(plain) ? plain : 'unknown'
 })
 
