@@ -22,13 +22,8 @@ import { newTrace, type Trace, tell } from './tell.js'
  * The life of a request. START READING HERE.
  * Each step returns what it proved or a Denial; the next takes the proof as its argument.
  */
-async function decide(
-  gate: Gate,
-  house: House,
-  arrival: Arrival,
-  trace: Trace,
-  now: number,
-): Promise<Verdict<Grant>> {
+async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace): Promise<Verdict<Grant>> {
+  const now = house.now()
   const request = readRequest(headOf(arrival), gate.served)
   if (request instanceof Denial) return request
   trace.request = request
@@ -92,8 +87,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
   let decided = started
   let result: Verdict<Forwarded> | null
   try {
-    const grant =
-      refuseAtOnce(house, arrival, hasPlace) ?? (await decide(gate, house, arrival, trace, house.now()))
+    const grant = refuseAtOnce(house, arrival, hasPlace) ?? (await decide(gate, house, arrival, trace))
     decided = house.stopwatch()
     if (grant instanceof Denial && trace.caller !== null)
       house.failures.note(grant, trace.caller, arrival.request.socket)
