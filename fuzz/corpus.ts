@@ -37,6 +37,7 @@ export function addToCorpus(
   const known = new Set(inputsOf(before))
   const named = failures
     .filter(input => !known.has(input))
+    // What was wrong only a person can say; test/fuzz/readers.test.ts refuses this name, so that somebody does.
     .map((input, index) => [`TODO name ${Object.keys(before.failures).length + index + 1}`, input] as const)
   const more = reached.filter(input => input.length <= MAX_KEPT && !known.has(input))
   const after: Corpus = {
