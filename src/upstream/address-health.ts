@@ -3,8 +3,8 @@
 /** Failures in a row, without an answer between them, that take an address out if another is left. */
 const FAILURES = 5
 /** How long it stays out at first, and at most; every failure of a trial doubles it. */
-export const SHORTEST_MS = 500
-export const LONGEST_MS = 30_000
+const SHORTEST_MS = 500
+const LONGEST_MS = 30_000
 
 /** How a request to the address ended; `indifferent`: in a way that says nothing of the address. */
 export type AttemptOutcome = 'answered' | 'failed' | 'indifferent'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { AddressHealth, SHORTEST_MS } from '../../src/upstream/address-health.js'
+import { AddressHealth } from '../../src/upstream/address-health.js'
 import { Balancer } from '../../src/upstream/balancer.js'
 
 interface Address {
@@ -10,6 +10,8 @@ interface Address {
 
 const NONE: ReadonlySet<Address> = new Set()
 const FRESH = { tried: NONE, isRepeatable: true, mayReturn: false }
+/** An address that is out is tried first after so long. */
+const SHORTEST_MS = 500
 const CHECKS = { healthyAfter: 1, unhealthyAfter: 1 }
 
 function addresses(...names: string[]): Address[] {
