@@ -83,47 +83,32 @@ function refused(name: string, weight: number, kind: TokenKind | null, status: n
   }
 }
 
-export const ACCOUNT: Kind = {
-  name: 'account',
-  weight: 40,
-  plan: asker =>
-    plan({
-      kind: 'account',
-      path: `/accounts/${idOf(asker)}`,
-      subject: asker.wallet.subject,
-      credentials: `Bearer ${asker.wallet.token('good')}`,
-      statuses: granted,
-    }),
+/** A request for the asker's own account, which must be granted. */
+function own(name: string, weight: number, more: (asker: Asker) => Partial<Asking> = () => ({})): Kind {
+  return {
+    name,
+    weight,
+    plan: asker =>
+      plan({
+        kind: name,
+        path: `/accounts/${idOf(asker)}`,
+        subject: asker.wallet.subject,
+        credentials: `Bearer ${asker.wallet.token('good')}`,
+        statuses: granted,
+        ...more(asker),
+      }),
+  }
 }
 
-const SLOW: Kind = {
-  name: 'slow',
-  weight: 4,
-  plan: asker =>
-    plan({
-      kind: 'slow',
-      path: `/accounts/${idOf(asker)}`,
-      subject: asker.wallet.subject,
-      credentials: `Bearer ${asker.wallet.token('good')}`,
-      fields: [`${DELAY_FIELD}: 300`],
-      statuses: granted,
-    }),
-}
+export const ACCOUNT: Kind = own('account', 40)
 
-const NOTE: Kind = {
-  name: 'note',
-  weight: 12,
-  plan: asker =>
-    plan({
-      kind: 'note',
-      method: 'POST',
-      path: `/accounts/${idOf(asker)}/notes`,
-      body: `note of ${asker.wallet.subject} number ${asker.count} `.repeat(40),
-      subject: asker.wallet.subject,
-      credentials: `Bearer ${asker.wallet.token('good')}`,
-      statuses: granted,
-    }),
-}
+const SLOW: Kind = own('slow', 4, () => ({ fields: [`${DELAY_FIELD}: 300`] }))
+
+const NOTE: Kind = own('note', 12, asker => ({
+  method: 'POST',
+  path: `/accounts/${idOf(asker)}/notes`,
+  body: `note of ${asker.wallet.subject} number ${asker.count} `.repeat(40),
+}))
 
 const OPEN: Kind = {
   name: 'open',

@@ -13,6 +13,11 @@ import type { Wallet } from './wallet.js'
 const PAUSE_MS = 200
 /** How long a client tries to get a connection for a request. */
 const CONNECT_MS = 15_000
+/**
+ * What a process wrote before it died lies at the upstream by then, and is read in the next turns of this process: only then is it
+ * certain that the upstream does not have a request. Milliseconds.
+ */
+const SETTLE_MS = 100
 
 /** Who sits at one connection. */
 export interface Seat {
@@ -131,15 +136,12 @@ export async function exchange(line: Line, plan: Plan, ledger: Ledger): Promise<
   const wasOpen = line.isOpen
   const sentAt = performance.now()
   let reply = await line.ask(plan.request)
-  if (
-    wasOpen &&
-    reply.is === 'nothing' &&
-    reply.how === 'ended' &&
-    reply.bytes === 0 &&
-    !ledger.hasArrived(plan)
-  ) {
-    ledger.retried++
-    reply = await line.ask(plan.request)
+  if (wasOpen && reply.is === 'nothing' && reply.how === 'ended' && reply.bytes === 0) {
+    await sleep(SETTLE_MS)
+    if (!ledger.hasArrived(plan)) {
+      ledger.retried++
+      reply = await line.ask(plan.request)
+    }
   }
   ledger.ended(plan, sentAt, performance.now(), reply)
 }

@@ -19,14 +19,26 @@ export function usage(words: string): never {
 
 type Known = NonNullable<NonNullable<Parameters<typeof parseArgs>[0]>['options']>
 
-/** Options by name; unknown ones end the process. */
-export function readOptions(options: Known): Readonly<Record<string, string | boolean | undefined>> {
+/** Options by name; unknown ones end the process with words, and `--help` with the help. */
+export function readOptions(
+  options: Known,
+  help: string,
+): Readonly<Record<string, string | boolean | undefined>> {
+  const values = parsed({ ...options, help: { type: 'boolean' } })
+  if (values.help === true) {
+    process.stdout.write(help)
+    process.exit(EXIT.ok)
+  }
   // Descriptors and memory are read there.
   if (!existsSync('/proc/self/fd')) usage('this needs Linux: it looks into /proc')
+  return values
+}
+
+function parsed(options: Known): Readonly<Record<string, string | boolean | undefined>> {
   try {
     return parseArgs({ options, strict: true }).values as Record<string, string | boolean | undefined>
   } catch (error) {
-    return usage((error as Error).message)
+    return usage(`${(error as Error).message}\n--help lists the options`)
   }
 }
 

@@ -1,5 +1,6 @@
 /** The table that a run ends with, for a terminal and for docs/reliability.md. */
 import type { Result } from './run-scenario.js'
+import { mib } from './trend.js'
 
 const COLUMNS = [
   'scenario',
@@ -11,18 +12,18 @@ const COLUMNS = [
   'slowest ms',
   'sockets left',
   'RSS MiB/min',
-  'heap MiB/min',
+  'heap half',
+  'heap end',
+  'heap after',
   '',
 ] as const
 
 function rowOf(result: Result): readonly string[] {
-  const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heapGrowth, verdict } =
-    result
+  const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heap, verdict } = result
   const counts = [requests, wrong, lost, explained, retried, Math.round(slowest), leaked].map(String)
-  return [name, ...counts, growth(rssGrowth), growth(heapGrowth), verdict]
+  const heaps = heap === null ? ['-', '-', '-'] : [heap.half, heap.end, heap.after].map(mib)
+  return [name, ...counts, rssGrowth?.toFixed(2) ?? '-', ...heaps, verdict]
 }
-
-const growth = (value: number | null) => (value === null ? '-' : value.toFixed(2))
 
 export function textTable(results: readonly Result[]): string {
   return aligned([COLUMNS, ...results.map(rowOf)])

@@ -7,16 +7,14 @@ import { Ledger } from './ledger.js'
 import { Dialler, Load, type Seat } from './load.js'
 import type { Drill, Scenario, Stage } from './scenario.js'
 import { Sidecar } from './sidecar.js'
-import { floors, lastHalf, type Sample, slope } from './trend.js'
+import { lastHalf, mib, MIB, type Sample, slope } from './trend.js'
 import { Wallet } from './wallet.js'
 
 const EXPECT_MS = 10_000
-const MIB = 1024 * 1024
-const FLOOR_SECONDS = 5
-/** Below this a trend says nothing. Seconds. */
+/** Below this the trend of RSS says nothing. Seconds. */
 const LEAST_FOR_TREND = 60
-/** What may be left behind for each request, in the heap after collections. A real leak keeps whole requests. Bytes. */
-const MOST_LEFT_BYTES = 1024
+/** XXX */
+const MOST_GROWTH = 4 * MIB
 
 export interface RunOptions {
   readonly seconds: number
@@ -27,6 +25,13 @@ export interface RunOptions {
   readonly leakMs?: number
   /** Makes the upstream lie, for tests of the harness itself. */
   readonly sabotage?: (upstream: EchoUpstream) => void
+}
+
+/** Heap of the first process after a full collection, in bytes: with the load at half time and at its end, and when it is over. */
+export interface LiveHeap {
+  readonly half: number
+  readonly end: number
+  readonly after: number
 }
 
 export interface Result {
@@ -41,7 +46,8 @@ export interface Result {
   readonly leaked: number
   /** MiB a minute in the last half; null where it says nothing. */
   readonly rssGrowth: number | null
-  readonly heapGrowth: number | null
+  /** null where another process took over. */
+  readonly heap: LiveHeap | null
   readonly verdict: 'passed' | 'failed'
   readonly notes: readonly string[]
 }
@@ -58,7 +64,7 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
 /** The result of a scenario that could not be run to its end. */
 export function brokenOff({ name }: Scenario, fault: Error): Result {
   const none = { requests: 0, wrong: 0, lost: 0, explained: 0, retried: 0, slowest: 0, leaked: 0 }
-  return { name, ...none, rssGrowth: null, heapGrowth: null, verdict: 'failed', notes: [fault.message] }
+  return { name, ...none, rssGrowth: null, heap: null, verdict: 'failed', notes: [fault.message] }
 }
 
 async function perform(scenario: Scenario, ground: Ground, options: RunOptions): Promise<Result> {
@@ -101,35 +107,27 @@ async function perform(scenario: Scenario, ground: Ground, options: RunOptions):
     const load = new Load(seatsOf(ground, drill, options.connections), loadOptions)
     const memory = sampleMemory(stage, scenario.name, options)
     await drill.disturb(stage)
-    const elapsed = (await memory).seconds
-    await load.stop()
+    const { rss, half } = await memory
     const last = stage.sidecar
-    const leaked = await leftOver(last, last === first ? before : null, ground.upstream, options.leakMs)
+    // A process that was replaced on the way has no trend.
+    const isSame = last === first
+    const atEnd = isSame ? await heapOf(first) : null
+    await load.stop()
+    const after = isSame ? await heapOf(first) : null
+    const leaked = await leftOver(last, isSame ? before : null, ground.upstream, options.leakMs)
     for (const { faults } of sidecars)
       if (faults > 0) ledger.fault(`${faults} faults of the code, see the log`)
     if (last.hasEnded) ledger.fault('the process ended')
-    // A process that was replaced on the way has no trend.
-    const { rss, heap } = last === first && elapsed >= LEAST_FOR_TREND - 1 ? await memory : NO_TREND
-    const heapGrowth = heap.length < 2 ? null : (slope(lastHalf(floors(heap, FLOOR_SECONDS))) * 60) / MIB
-    const rssGrowth = rss.length < 2 ? null : (slope(lastHalf(rss)) * 60) / MIB
-    const mostGrowth = ((ledger.requests / elapsed) * 60 * MOST_LEFT_BYTES) / MIB
-    const grows = heapGrowth !== null && heapGrowth > mostGrowth
-    const isTight = leaked <= (drill.mostLeft?.() ?? 0)
-    const isGood = ledger.requests > 0 && ledger.wrong + ledger.lost === 0 && isTight && !grows
+    const heap = half === null || atEnd === null || after === null ? null : { half, end: atEnd, after }
+    if (isSame && heap === null) ledger.fault('the process does not say what its heap is')
+    if (heap !== null && heap.end - heap.half > MOST_GROWTH)
+      ledger.fault(`the live heap grew from ${mib(heap.half)} to ${mib(heap.end)} MiB`)
+    const hasTrend = isSame && options.seconds >= LEAST_FOR_TREND
+    const isGood = ledger.requests > 0 && ledger.wrong + ledger.lost === 0 && leaked === 0
     const { requests, wrong, lost, explained, retried, slowest, notes } = ledger
     return {
-      ...{
-        name: scenario.name,
-        requests,
-        wrong,
-        lost,
-        explained,
-        retried,
-        slowest,
-        leaked,
-        rssGrowth,
-        heapGrowth,
-      },
+      ...{ name: scenario.name, requests, wrong, lost, explained, retried, slowest, leaked, heap },
+      rssGrowth: hasTrend ? (slope(lastHalf(rss)) * 60) / MIB : null,
       verdict: isGood ? 'passed' : 'failed',
       notes: isGood ? notes : [...notes, ...sidecars.flatMap(({ told }) => told.slice(0, 5))],
     }
@@ -151,21 +149,31 @@ function seatsOf(ground: Ground, { kinds, guests }: Drill, count: number): reado
   })
 }
 
-const NO_TREND: { readonly rss: readonly Sample[]; readonly heap: readonly Sample[] } = { rss: [], heap: [] }
+/** Heap after a full collection, in bytes; null when the process is gone. */
+function heapOf(sidecar: Sidecar): Promise<number | null> {
+  return sidecar.live().then(
+    ({ heap }) => heap,
+    () => null,
+  )
+}
 
 /** Looks every second until the stage is over. */
 async function sampleMemory(stage: Stage, name: string, { seconds, onProgress }: RunOptions) {
+  const { sidecar: first } = stage
   const start = performance.now()
   const rss: Sample[] = []
-  const heap: Sample[] = []
+  let half: number | null = null
+  let isHalf = false
   while (!stage.isOver()) {
-    await stage.pause(1000)
+    await stage.pause(Math.min(1000, (seconds * 1000) / 4))
     const at = (performance.now() - start) / 1000
-    const memory = await stage.sidecar.memory()
-    rss.push({ at, value: memory.rss })
-    heap.push({ at, value: memory.heapUsed })
+    rss.push({ at, value: stage.sidecar.rss() })
+    if (!isHalf && at >= seconds / 2) {
+      isHalf = true
+      half = await heapOf(first)
+    }
     const { requests, wrong, lost } = stage.ledger
     onProgress?.(`${name} ${at.toFixed(0)}/${seconds} s  ${requests} requests, ${wrong} wrong, ${lost} lost`)
   }
-  return { rss, heap, seconds: (performance.now() - start) / 1000 }
+  return { rss, half }
 }

@@ -27,8 +27,6 @@ export interface Drill {
   readonly guests?: (place: number) => Seat
   /** Whether the fault accounts for a request that got no answer, or a 5xx. */
   readonly explains: (incident: Incident) => boolean
-  /** Sockets that the fault itself leaves behind, at most. Default none. */
-  readonly mostLeft?: () => number
   /** Does the harm, again and again until the stage is over, and leaves all as it should be. */
   readonly disturb: (stage: Stage) => Promise<void>
 }

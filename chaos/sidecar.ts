@@ -3,17 +3,21 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { type IncomingMessage, request } from 'node:http'
+import { type AddressInfo, createServer } from 'node:net'
 import { text } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { MAIN } from '../test/support/postern.js'
+import { Inspector } from './inspector.js'
 
 const START_MS = 30_000
 const MOST_TOLD = 200
 
-/** Bytes. */
-export interface Memory {
+/** What is in use once all garbage has been collected. Bytes. */
+export interface Live {
+  /** Of the heap of the first process. */
+  readonly heap: number
+  /** Of all processes. */
   readonly rss: number
-  readonly heapUsed: number
 }
 
 // Nothing of ours outlives the harness.
@@ -30,6 +34,7 @@ export class Sidecar {
   faults = 0
   #port = 0
   #adminPort = 0
+  #inspectorUrl = ''
 
   private constructor(child: ChildProcess) {
     this.child = child
@@ -40,24 +45,41 @@ export class Sidecar {
 
   /** Resolves when it is ready; rejects with its words when it does not start. */
   static async start(policyFile: string): Promise<Sidecar> {
-    const sidecar = new Sidecar(
-      spawn(process.execPath, [MAIN, 'serve', '-c', policyFile], { stdio: ['ignore', 'pipe', 'pipe'] }),
-    )
+    // Where its inspector will listen; for now none does, here or in the workers. Node takes no 0 here once there are workers.
+    const args = [`--inspect-port=127.0.0.1:${await freePort()}`, MAIN, 'serve', '-c', policyFile]
+    const sidecar = new Sidecar(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
     let words = ''
     sidecar.child.stderr?.setEncoding('utf8').on('data', chunk => {
       words += chunk
     })
     const deadline = performance.now() + START_MS
-    while (sidecar.#port === 0 || (await sidecar.admin('/readyz'))?.status !== 200) {
+    const until = async (isSo: () => boolean | Promise<boolean>): Promise<void> => {
+      while (!(await isSo())) {
+        if (sidecar.hasEnded || performance.now() > deadline) {
+          sidecar.kill()
+          throw new Error(`the sidecar did not start: ${words}`)
+        }
+        await sleep(20)
+      }
+    }
+    await until(() => {
       const ports = /serving https:\/\/[^ ]*:(\d+), admin http:\/\/[^ ]*:(\d+)/.exec(words)
       if (ports !== null) [sidecar.#port, sidecar.#adminPort] = [Number(ports[1]), Number(ports[2])]
-      if (sidecar.hasEnded || performance.now() > deadline) {
-        sidecar.kill()
-        throw new Error(`the sidecar did not start: ${words}`)
-      }
-      await sleep(20)
-    }
+      return ports !== null
+    })
+    await until(() => sidecar.isReady())
+    // Node opens its inspector at this signal.
+    sidecar.child.kill('SIGUSR1')
+    await until(() => {
+      sidecar.#inspectorUrl = /Debugger listening on (ws:\S+)/.exec(words)?.[1] ?? ''
+      return sidecar.#inspectorUrl !== ''
+    })
     return sidecar
+  }
+
+  /** With workers: all of them serve. */
+  async isReady(): Promise<boolean> {
+    return (await this.admin('/readyz'))?.status === 200
   }
 
   get port(): number {
@@ -103,13 +125,24 @@ export class Sidecar {
     return counts.reduce((sum, count) => sum + count, 0)
   }
 
-  async memory(): Promise<Memory> {
+  /** Memory of all processes as it is, in bytes. */
+  rss(): number {
     const statuses = this.#pids().map(pid => attempt(() => readFileSync(`/proc/${pid}/status`, 'utf8')) ?? '')
     const kib = statuses.map(status => Number(/VmRSS:\s+(\d+)/.exec(status)?.[1] ?? 0))
-    return {
-      rss: kib.reduce((sum, value) => sum + value, 0) * 1024,
-      heapUsed: await this.metric('nodejs_heap_size_used_bytes'),
-    }
+    return kib.reduce((sum, value) => sum + value, 0) * 1024
+  }
+
+  /** Has the first process collect all garbage, and looks what is left. Requests wait meanwhile. */
+  live(): Promise<Live> {
+    return Inspector.use(this.#inspectorUrl, async inspector => {
+      await inspector.collectGarbage()
+      return { heap: Number(await inspector.evaluate('process.memoryUsage().heapUsed')), rss: this.rss() }
+    })
+  }
+
+  /** Runs a script in the first process, for tests of the harness itself. */
+  async evaluate(script: string): Promise<void> {
+    await Inspector.use(this.#inspectorUrl, inspector => inspector.evaluate(script))
   }
 
   /** The exit code; null when it had to be killed. */
@@ -136,6 +169,15 @@ export class Sidecar {
       if (this.told.length < MOST_TOLD && !line.includes('"policy warning"')) this.told.push(line)
     }
   }
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
 }
 
 function attempt<T>(read: () => T): T | null {

@@ -1,5 +1,10 @@
 /** How a figure moves over time. */
 
+export const MIB = 1024 * 1024
+
+/** For people. */
+export const mib = (bytes: number): string => (bytes / MIB).toFixed(1)
+
 export interface Sample {
   /** Seconds since the start. */
   readonly at: number
@@ -21,14 +26,4 @@ export function slope(samples: readonly Sample[]): number {
 export function lastHalf(samples: readonly Sample[]): readonly Sample[] {
   const [first, last] = [samples[0]?.at ?? 0, samples.at(-1)?.at ?? 0]
   return samples.filter(({ at }) => at >= (first + last) / 2)
-}
-
-/** The least sample of each window: of a heap, what was left after a collection, so that its saw teeth are no growth. */
-export function floors(samples: readonly Sample[], windowSeconds: number): readonly Sample[] {
-  const least = new Map<number, Sample>()
-  for (const sample of samples) {
-    const window = Math.floor(sample.at / windowSeconds)
-    if (sample.value < (least.get(window)?.value ?? Number.POSITIVE_INFINITY)) least.set(window, sample)
-  }
-  return [...least.values()]
 }
