@@ -19,7 +19,8 @@ const COLUMNS = [
 ] as const
 
 function rowOf(result: Result): readonly string[] {
-  const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heap, verdict } = result
+  const { name, requests, wrong, lost, explained, retried, slowest, leaked, rssGrowth, heap, verdict } =
+    result
   const counts = [requests, wrong, lost, explained, retried, Math.round(slowest), leaked].map(String)
   const heaps = heap === null ? ['-', '-', '-'] : [heap.half, heap.end, heap.after].map(mib)
   return [name, ...counts, rssGrowth?.toFixed(2) ?? '-', ...heaps, verdict]

@@ -81,7 +81,10 @@ const [changing, replaced, faulty, mixedUp, leaking, littering] = await Promise.
   runScenario(DRAIN, SMALL),
   runScenario(FAULTY, { seconds: 2, connections: 12, leakMs: 500 }),
   runScenario(quiet('mixed up'), { seconds: 1, connections: 6, leakMs: 0, sabotage: mixUp }),
-  runScenario(quiet('leaking', scripted('globalThis.kept.push(Array.from({ length: 1e6 }, Math.random))')), SMALL),
+  runScenario(
+    quiet('leaking', scripted('globalThis.kept.push(Array.from({ length: 1e6 }, Math.random))')),
+    SMALL,
+  ),
   runScenario(quiet('littering', scripted('Array.from({ length: 1e6 }, Math.random)')), SMALL),
 ])
 for (const client of held) client?.destroy()
@@ -171,7 +174,10 @@ t.test('garbage is no growth', async t => {
 })
 
 t.test('the slope is that of the last half', async t => {
-  const values = Array.from({ length: 600 }, (_, at) => ({ at, value: at < 300 ? 9 * at : 2 * at + (at % 7) }))
+  const values = Array.from({ length: 600 }, (_, at) => ({
+    at,
+    value: at < 300 ? 9 * at : 2 * at + (at % 7),
+  }))
   t.ok(Math.abs(slope(lastHalf(values)) - 2) < 0.05)
   t.equal(slope([]), 0)
 })
