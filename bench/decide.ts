@@ -17,6 +17,7 @@ import { handleRequest } from '../src/gate/handle-request.js'
 import { Places } from '../src/gate/places.js'
 import { openLog } from '../src/observe/logger.js'
 import { Metrics } from '../src/observe/metrics.js'
+import { Recorder } from '../src/observe/recorder.js'
 import { readCredentials } from '../src/request/credentials.js'
 import { clientInteractionId } from '../src/request/interaction-id.js'
 import { readRequest } from '../src/request/request-facts.js'
@@ -59,9 +60,11 @@ if (!('settings' in configuration)) throw new Error(`the policy in ${dirname(dir
 
 const log = openLog('info', { sink: { write: () => {} } })
 const stopwatch = () => performance.now() / 1000
+const metrics = new Metrics('bench')
 const house: House = {
   log,
-  metrics: new Metrics('bench'),
+  metrics,
+  recorder: new Recorder(log, metrics),
   now: () => Date.now() / 1000,
   stopwatch,
   isDraining: () => false,
@@ -164,7 +167,7 @@ for (const check of CHECKS)
     measure(() => check.judge(subject)),
   )
 const forwarded = { status: 200, end: 'complete', upstreamMs: 1 } as const
-const unheard: House = { ...house, log: { ...log, isInfoEnabled: false } }
+const unheard: House = { ...house, recorder: new Recorder({ ...log, isInfoEnabled: false }, metrics) }
 const gateAlone = { ...gate, forward: async () => forwarded }
 const whole = await measureAwaited(() => handleRequest(gateAlone, house, arrival))
 const withoutLog = await measureAwaited(() => handleRequest(gateAlone, unheard, arrival))

@@ -3,6 +3,7 @@ import type { ClientTrust } from '../checks/trust.js'
 import type { Denial, Verdict } from '../decision/denials.js'
 import type { Logger } from '../observe/logger.js'
 import type { Metrics } from '../observe/metrics.js'
+import type { Recorder } from '../observe/recorder.js'
 import type { ErrorFormat } from '../policy/policy.js'
 import type { RouteIndex } from '../policy/route-index.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
@@ -49,6 +50,7 @@ export interface Client {
 export interface House {
   readonly log: Logger
   readonly metrics: Metrics
+  readonly recorder: Recorder
   /** Seconds since the epoch; only the composition root reads the clock. */
   readonly now: () => number
   /** Seconds on a clock that never goes back. */

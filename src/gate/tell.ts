@@ -2,7 +2,6 @@ import type { Caller } from '../checks/caller.js'
 import type { TokenFacts } from '../checks/token-facts.js'
 import { answerOf, Denial, type Verdict } from '../decision/denials.js'
 import type { Outcome } from '../observe/metrics.js'
-import { recordRequest } from '../observe/record.js'
 import type { RouteMatch } from '../policy/route-index.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
 import type { RequestFacts } from '../request/request-facts.js'
@@ -58,33 +57,30 @@ export function tell(
   const forwarded = result instanceof Denial ? null : result
   const denial = result instanceof Denial ? result : arrival.malformed()
   const upstream = forwarded === null ? null : (trace.match?.route.upstream ?? null)
-  recordRequest(
-    {
-      route: trace.match?.route.id ?? null,
-      method: trace.request?.method ?? arrival.request.method ?? '',
-      path: trace.request?.path ?? null,
-      status: denial === null ? (forwarded?.status ?? CLIENT_CLOSED_REQUEST) : answerOf(denial).status,
-      outcome: outcomeOf(denial, forwarded),
-      denial,
-      broken: denial === null ? brokenEnd(forwarded) : null,
-      clientId: trace.token?.clientId ?? null,
-      subject: trace.token?.subject ?? null,
-      flow: trace.token?.flow ?? null,
-      actor: trace.token?.actor ?? null,
-      thumbprint: trace.certificate?.thumbprint ?? null,
-      clientAddress: arrival.clientAddress,
-      interactionId: arrival.interactionId,
-      policyHash: gate.policyHash,
-      seconds: house.stopwatch() - started,
-      decisionSeconds: decided - started,
-      upstream,
-      address: trace.address,
-      attempts: trace.attempts,
-      upstreamSeconds: forwarded === null || upstream === null ? null : forwarded.upstreamMs / 1000,
-    },
-    house.log,
-    house.metrics,
-  )
+  house.recorder.record({
+    at: house.now(),
+    route: trace.match?.route.id ?? null,
+    method: trace.request?.method ?? arrival.request.method ?? '',
+    path: trace.request?.path ?? null,
+    status: denial === null ? (forwarded?.status ?? CLIENT_CLOSED_REQUEST) : answerOf(denial).status,
+    outcome: outcomeOf(denial, forwarded),
+    denial,
+    broken: denial === null ? brokenEnd(forwarded) : null,
+    clientId: trace.token?.clientId ?? null,
+    subject: trace.token?.subject ?? null,
+    flow: trace.token?.flow ?? null,
+    actor: trace.token?.actor ?? null,
+    thumbprint: trace.certificate?.thumbprint ?? null,
+    clientAddress: arrival.clientAddress,
+    interactionId: arrival.interactionId,
+    policyHash: gate.policyHash,
+    seconds: house.stopwatch() - started,
+    decisionSeconds: decided - started,
+    upstream,
+    address: trace.address,
+    attempts: trace.attempts,
+    upstreamSeconds: forwarded === null || upstream === null ? null : forwarded.upstreamMs / 1000,
+  })
 }
 
 /** Tells of bytes that never became a request. */
@@ -96,16 +92,20 @@ export function tellMalformed(
   interactionId: string,
 ): void {
   house.metrics.requestStarted()
-  recordRequest(
-    {
-      ...{ route: null, method: '', path: null, status: answerOf(denial).status, outcome: 'denied', denial },
-      ...{ broken: null, clientId: null, subject: null, flow: null, actor: null, thumbprint: null },
-      ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: null, decisionSeconds: null },
-      ...{ upstream: null, address: null, attempts: 0, upstreamSeconds: null },
+  house.recorder.record({
+    ...{
+      at: house.now(),
+      route: null,
+      method: '',
+      path: null,
+      status: answerOf(denial).status,
+      outcome: 'denied',
+      denial,
     },
-    house.log,
-    house.metrics,
-  )
+    ...{ broken: null, clientId: null, subject: null, flow: null, actor: null, thumbprint: null },
+    ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: null, decisionSeconds: null },
+    ...{ upstream: null, address: null, attempts: 0, upstreamSeconds: null },
+  })
 }
 
 /** An outage is `failed`, so that nobody reads it as an attack; a refusal is `denied`. */

@@ -8,9 +8,18 @@ export interface Logger {
   readonly debug: (fields: Fields, message: string) => void
   /** Whether info lines are written at all, so that the request line need not be built in vain. */
   readonly isInfoEnabled: boolean
+  /** Info lines of requests, written at once. Past pino, which takes twice as long: the names of their fields are known, so none is looked for. */
+  readonly requests: (lines: readonly RequestLine[]) => void
   readonly setLevel: (level: string) => void
   /** Resolves when what is buffered is written, or cannot be: a reader that is gone or slow holds nobody up. Never rejects. */
   readonly flush: () => Promise<void>
+}
+
+/** What the log says of a request. */
+export interface RequestLine {
+  /** When the request ended, in seconds since the epoch. */
+  readonly at: number
+  readonly fields: Fields
 }
 
 export type Fields = Readonly<Record<string, string | number | boolean | null | undefined>>
@@ -46,16 +55,21 @@ export interface LogOptions {
 
 /** Opens the log on stdout. Lines are buffered for a moment: one write for many requests. */
 export function openLog(level: string, { sink = bufferedStdout(), worker }: LogOptions = {}): Logger {
+  const base = worker === undefined ? { name: 'postern' } : { name: 'postern', worker }
+  const timeMember = timeMembers()
   const log = pino(
     {
       level,
-      base: worker === undefined ? { name: 'postern' } : { name: 'postern', worker },
-      timestamp: timeMember(),
+      base,
+      timestamp: () => timeMember(Date.now()),
       formatters: { level: label => ({ level: label }) },
       redact: { paths: NEVER_LOGGED, censor: '[redacted]' },
     },
     sink,
   )
+  const ofAll = `,${JSON.stringify(base).slice(1, -1)},`
+  const lineOf = ({ at, fields }: RequestLine): string =>
+    `{"level":"info"${timeMember(Math.floor(at * 1000))}${ofAll}${JSON.stringify(fields).slice(1, -1)},"msg":"request"}\n`
   return {
     info: (fields, message) => log.info(fields, message),
     warn: (fields, message) => log.warn(fields, message),
@@ -64,6 +78,7 @@ export function openLog(level: string, { sink = bufferedStdout(), worker }: LogO
     get isInfoEnabled() {
       return log.isLevelEnabled('info')
     },
+    requests: lines => sink.write(lines.map(lineOf).join('')),
     setLevel: next => {
       log.level = next
     },
@@ -77,12 +92,11 @@ export function openLog(level: string, { sink = bufferedStdout(), worker }: LogO
   }
 }
 
-/** The member for the time of a line; many lines are of the same millisecond. */
-function timeMember(): () => string {
+/** The member for the time of a line, in milliseconds since the epoch; many lines are of the same millisecond. */
+function timeMembers(): (now: number) => string {
   let at = 0
   let member = ''
-  return () => {
-    const now = Date.now()
+  return now => {
     if (now !== at) member = `,"time":"${new Date(now).toISOString()}"`
     at = now
     return member

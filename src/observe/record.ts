@@ -1,10 +1,12 @@
 import { hash } from 'node:crypto'
 import type { Denial } from '../decision/denials.js'
-import type { Fields, Logger } from './logger.js'
+import type { Fields } from './logger.js'
 import { type Metrics, type Outcome, UNMATCHED } from './metrics.js'
 
 /** The story of one request, told once it has ended. Null where the request did not get so far. */
 export interface RequestRecord {
+  /** When it ended, in seconds since the epoch. */
+  readonly at: number
   readonly route: string | null
   readonly method: string
   /** Canonical path without query; null when the path had no single reading. */
@@ -35,8 +37,8 @@ export interface RequestRecord {
   readonly upstreamSeconds: number | null
 }
 
-/** One log line and one set of counters for a request, on every road. */
-export function recordRequest(record: RequestRecord, log: Logger, metrics: Metrics): void {
+/** Counts a request. */
+export function countRequest(record: RequestRecord, metrics: Metrics): void {
   const { method, status, outcome, seconds, decisionSeconds, upstream, upstreamSeconds } = record
   const [route, code] = [record.route ?? UNMATCHED, record.denial?.code ?? null]
   metrics.requestEnded({
@@ -50,10 +52,10 @@ export function recordRequest(record: RequestRecord, log: Logger, metrics: Metri
     upstream,
     upstreamSeconds,
   })
-  if (log.isInfoEnabled) log.info(lineOf(record), 'request')
 }
 
-function lineOf(record: RequestRecord): Fields {
+/** What the log says of a request. */
+export function fieldsOf(record: RequestRecord): Fields {
   return {
     route: record.route,
     method: record.method,

@@ -28,6 +28,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     load,
     use: next => {
       service.prepare(next)()
+      house.recorder.flush()
       log.setLevel(next.settings.log.level)
       metrics.policyInUse(service.parts(), now())
       announce(next, log)
@@ -38,7 +39,10 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     metrics,
   })
   const admin = createAdminServer({
-    metrics: () => metrics.expose(),
+    metrics: () => {
+      house.recorder.flush()
+      return metrics.expose()
+    },
     conditions: () => [{ name: 'accepting', ok: !draining, detail: 'draining' }, ...service.conditions()],
     reload: () => reload('admin'),
   })
@@ -67,6 +71,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
       await sleep(NOTICE_MS)
       await service.finish()
       admin.close()
+      house.recorder.flush()
       log.info({}, 'stopped')
       await log.flush()
     },

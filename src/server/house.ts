@@ -5,6 +5,7 @@ import type { House } from '../gate/gate.js'
 import { Places } from '../gate/places.js'
 import type { Logger } from '../observe/logger.js'
 import type { Metrics } from '../observe/metrics.js'
+import { Recorder } from '../observe/recorder.js'
 import type { OpenBudget } from '../sources/budget.js'
 
 /** Seconds since the epoch; the clock of everything that is judged. */
@@ -26,6 +27,7 @@ export function createHouse(
   const budget = openBudget(FAILURES, { count, perSeconds })
   return {
     ...{ log, metrics, now, stopwatch, isDraining },
+    recorder: new Recorder(log, metrics),
     places: new Places(requests),
     failures: createFailures(budget, perSeconds, stopwatch),
   }

@@ -2,6 +2,7 @@ import cluster from 'node:cluster'
 import { configurationOf } from '../../config/configuration-data.js'
 import { type Logger, openLog } from '../../observe/logger.js'
 import { Metrics } from '../../observe/metrics.js'
+import type { Recorder } from '../../observe/recorder.js'
 import { createDpop } from '../../sources/dpop.js'
 import { serveOnAfterFaults } from '../faults.js'
 import { createHouse } from '../house.js'
@@ -24,6 +25,7 @@ interface Work {
   readonly beginning: Beginning
   readonly log: Logger
   readonly metrics: Metrics
+  readonly recorder: Recorder
   readonly service: Service
 }
 
@@ -57,11 +59,12 @@ export function serveAsWorker(): void {
       },
       prepare: policy =>
         attempt(() => {
-          const { service, log, metrics } = present()
+          const { service, log, metrics, recorder } = present()
           const next = configurationOf(policy)
           const commit = service.prepare(next)
           swap = () => {
             commit()
+            recorder.flush()
             log.setLevel(next.settings.log.level)
             metrics.policyInUse(service.parts(), null)
           }
@@ -77,7 +80,11 @@ export function serveAsWorker(): void {
       },
       state: () => present().service.conditions(),
       address: () => present().service.address(),
-      metrics: () => present().metrics.snapshot(),
+      metrics: () => {
+        const { metrics, recorder } = present()
+        recorder.flush()
+        return metrics.snapshot()
+      },
       drain: () => {
         draining = true
         present().service.announceEnd()
@@ -98,6 +105,7 @@ export function serveAsWorker(): void {
     draining = true
     work?.service.announceEnd()
     await work?.service.finish()
+    work?.recorder.flush()
     await work?.log.flush()
     process.exit()
   }
@@ -129,7 +137,7 @@ function begin(
   const service = createService(configuration, limits, house, { via: seed.via, dpop, openBudget })
   service.start()
   metrics.policyInUse(service.parts(), null)
-  return { beginning, log, metrics, service }
+  return { beginning, log, metrics, recorder: house.recorder, service }
 }
 
 function attempt(action: () => void): Failure {
