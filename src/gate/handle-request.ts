@@ -44,7 +44,9 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   const headerProblem = route.headers === 'strict' ? strictHeaderProblem(request.headers) : null
   if (headerProblem !== null) return new Denial('request_malformed', headerProblem)
 
-  const crowd = await gate.countRequest(route.rates, caller, null)
+  // What is there at once is not waited for, here and below: every wait is a turn of the queue of promises.
+  const counting = gate.countRequest(route.rates, caller, null)
+  const crowd = counting && (await counting)
   if (crowd !== null) return crowd
 
   const credentials = route.token === null ? null : readCredentials(request.headers, request.query)
@@ -54,17 +56,19 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   if (insufficient !== null) return insufficient
 
   const admit = () => house.failures.admit(caller, arrival.request.socket)
-  const token =
+  const asked =
     credentials === null || route.token === null
       ? null
-      : await gate.authenticate(credentials, route.token.issuers, now, admit)
+      : gate.authenticate(credentials, route.token.issuers, now, admit)
+  const token = asked instanceof Promise ? await asked : asked
   if (token instanceof Denial) return token
   trace.token = token
 
-  const proof =
+  const proving =
     credentials === null || route.token === null
       ? null
-      : await gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
+      : gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
+  const proof = proving && (await proving)
   if (proof instanceof Denial) return proof
 
   // The time is read anew: what was awaited may have taken long, and a proof is remembered from when it is judged.
@@ -72,9 +76,12 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   if (grant instanceof Denial || route.token === null) return grant
   const spent = grant.proof === null ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
   if (spent !== null) return spent
-  const quota = await gate.countRequest(route.rates, caller, token)
+  const countingToken = gate.countRequest(route.rates, caller, token)
+  const quota = countingToken && (await countingToken)
+  if (quota !== null) return quota
   // Last: how long a form takes is the client's to say.
-  return quota ?? (await refuseTokenInForm(request.headers, arrival)) ?? grant
+  const reading = refuseTokenInForm(request.headers, arrival)
+  return (reading && (await reading)) ?? grant
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */

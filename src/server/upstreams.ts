@@ -90,11 +90,11 @@ export function forwardTo(
   { bodyBytes, idleTimeoutMs }: Pick<Limits, 'bodyBytes' | 'idleTimeoutMs'>,
 ): Forward {
   const limits = { bodyBytes, clientStallMs: idleTimeoutMs }
-  return async (grant, exchange) => {
+  return (grant, exchange) => {
     const { upstream } = grant.match.route
     const running = upstreams.get(upstream ?? '')
     // The policy is validated against the upstreams; a name that is missing here is a fault.
-    if (running === undefined) return new Denial('internal_error', `no upstream ${upstream}`)
+    if (running === undefined) return Promise.resolve(new Denial('internal_error', `no upstream ${upstream}`))
     return running.balanced.forward(grant, exchange, limits)
   }
 }
