@@ -10,6 +10,8 @@ import { MAIN } from '../test/support/postern.js'
 import { Inspector } from './inspector.js'
 
 const START_MS = 30_000
+/** Attempts to start one. */
+const MOST_STARTS = 3
 const MOST_TOLD = 200
 
 /** What is in use once all garbage has been collected. Bytes. */
@@ -45,6 +47,17 @@ export class Sidecar {
 
   /** Resolves when it is ready; rejects with its words when it does not start. */
   static async start(policyFile: string): Promise<Sidecar> {
+    for (let attempt = 1; ; attempt++)
+      try {
+        return await Sidecar.#startOnce(policyFile)
+      } catch (fault) {
+        // Somebody else was given the port of the inspector meanwhile.
+        const isTaken = fault instanceof Error && /inspector .* address already in use/.test(fault.message)
+        if (!isTaken || attempt === MOST_STARTS) throw fault
+      }
+  }
+
+  static async #startOnce(policyFile: string): Promise<Sidecar> {
     // Where its inspector will listen; for now none does, here or in the workers. Node takes no 0 here once there are workers.
     const args = [`--inspect-port=127.0.0.1:${await freePort()}`, MAIN, 'serve', '-c', policyFile]
     const sidecar = new Sidecar(spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] }))
@@ -71,6 +84,10 @@ export class Sidecar {
     // Node opens its inspector at this signal.
     sidecar.child.kill('SIGUSR1')
     await until(() => {
+      if (/inspector .* failed/.test(words)) {
+        sidecar.kill()
+        throw new Error(words)
+      }
       sidecar.#inspectorUrl = /Debugger listening on (ws:\S+)/.exec(words)?.[1] ?? ''
       return sidecar.#inspectorUrl !== ''
     })
