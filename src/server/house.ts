@@ -25,9 +25,11 @@ export function createHouse(
   const stopwatch = () => performance.now() / 1000
   const { requests: count, perSeconds } = failures
   const budget = openBudget(FAILURES, { count, perSeconds })
+  const recorder = new Recorder(log, metrics)
+  // A second signal ends the process at once, but not without what it has done. First, because the sink writes its rest then, too.
+  process.prependOnceListener('exit', () => recorder.flush())
   return {
-    ...{ log, metrics, now, stopwatch, isDraining },
-    recorder: new Recorder(log, metrics),
+    ...{ log, metrics, recorder, now, stopwatch, isDraining },
     places: new Places(requests),
     failures: createFailures(budget, perSeconds, stopwatch),
   }
