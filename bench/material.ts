@@ -172,7 +172,8 @@ function makeCases(key: SigningKey, thumbprint: string): Record<TokenCase, strin
     similarScope: variant({ scope: 'openid api.reader xapi.read' }),
     expired: variant({ iat: seconds() - 7200, nbf: seconds() - 7200, exp: seconds() - 3600 }),
     noExp: variant({ exp: undefined }),
-    future: variant({ nbf: seconds() + 3600 }),
+    // Still in the future when the material is at its oldest.
+    future: variant({ nbf: seconds() + 2 * GOOD_FOR_HOURS * 3600 }),
     wrongIssuer: variant({ iss: 'https://other.example' }),
     wrongAudience: variant({ aud: 'https://other.example' }),
     notBound: variant({ cnf: undefined }),
