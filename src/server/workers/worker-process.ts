@@ -57,8 +57,8 @@ export function startWorker(shared: Shared, writeLog: (lines: string) => void): 
   worker.on('message', message => channel.hear(message))
   for (const event of ['disconnect', 'exit']) child.once(event, () => channel.close())
   const ended = new Promise<string>(resolve => {
-    // A process that could not be started never closes.
-    worker.once('error', error => resolve(error.message))
+    // A process that could not be started never closes. Other faults, such as those of a pipe to one that has just died, come before its end.
+    worker.on('error', error => child.pid === undefined && resolve(error.message))
     child.once('close', (code, signal) => resolve(signal ?? `exit code ${code}`))
   })
   return {
