@@ -9,6 +9,11 @@ const LINGER_MS = 2000
  * read when the connection closes turn that into a reset, and the client loses the answer (RFC 9112 section 9.6).
  */
 export function endWhenRead(response: OutgoingAnswer, request: IncomingRequest): void {
+  // A stream ends on its own: the rest of the request cannot reset its answer (RFC 9113 section 8.1).
+  if (request.httpVersion === '2.0') {
+    response.end()
+    return
+  }
   const end = (): void => {
     clearTimeout(timer)
     response.end()
