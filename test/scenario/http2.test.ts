@@ -418,6 +418,25 @@ t.test('connections are counted and bounded like those of HTTP/1.1', async t => 
   await untilAsync(isNone, () => 'connections are counted')
 })
 
+t.test('who guesses tokens loses the connection, with an answer', async t => {
+  const strict = await startPostern(
+    { write: (_, text) => world.write('strict.yaml', text) },
+    policy('{ failures: { requests: 1, per: 1m } }'),
+  )
+  t.teardown(() => strict.stop())
+  const client = await session(t, strict)
+  const away = once(client, 'goaway')
+  const guess = () => {
+    const token = boundToken(world, world.client, 'client_credentials', { scope: 'partners' })
+    return ask2(client, { ':path': '/partners/1', ...bearer(`${token.slice(0, -8)}AAAAAAAA`) })
+  }
+  t.equal((await guess()).status, 401)
+  const { status, headers } = await guess()
+  t.equal(status, 429)
+  t.ok(headers['retry-after'])
+  t.equal((await away)[0], 0)
+})
+
 t.test(
   'a reload of the trust ends connections after their present streams, and no stream is judged under the old one',
   async t => {
