@@ -10,7 +10,7 @@ export async function compileServer(
   draft: Draft,
   routes: readonly Route[],
 ): Promise<Settings['server'] | null> {
-  const { listen, workers, publicUrl, tls, limits } = draft.parts.server ?? {}
+  const { listen, workers, publicUrl, tls, http2, limits } = draft.parts.server ?? {}
   const certificates = await readServerCertificates(draft)
   // A token that must be bound needs a certificate that is trusted, whether or not the route itself asks for one.
   const needsCa = routes.some(route => route.mtls || route.token?.binding === 'required')
@@ -19,6 +19,7 @@ export async function compileServer(
   if (
     listen === undefined ||
     workers === undefined ||
+    http2 === undefined ||
     publicUrl === undefined ||
     tls?.profile === undefined ||
     compiledLimits === null
@@ -30,6 +31,7 @@ export async function compileServer(
     workers,
     publicOrigins,
     tls: { profile: tls.profile, certificates, clients },
+    http2,
     limits: compiledLimits,
   }
 }

@@ -127,6 +127,12 @@ const server = z.strictObject({
       'Processes that serve requests; auto: one for each core. With more than one, another process keeps them running and has the admin port. Takes effect at the next start.',
     ),
   tls: tls.describe('TLS towards clients.'),
+  http2: z
+    .boolean()
+    .prefault(false)
+    .describe(
+      'true: HTTP/2 is offered to clients beside HTTP/1.1. WebSockets and upstreams stay with HTTP/1.1. Takes effect at the next start.',
+    ),
   limits,
   resourceMetadata: z
     .boolean()

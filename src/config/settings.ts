@@ -35,6 +35,8 @@ export interface Settings {
     /** Origins such as `https://api.bank.example`, lower case, default port left out; at least one. */
     readonly publicOrigins: readonly string[]
     readonly tls: TlsSettings
+    /** Offered to clients beside HTTP/1.1. */
+    readonly http2: boolean
     readonly limits: Limits
   }
   /** TLS terminators whose word on client certificates counts; empty: nobody's. */
@@ -46,6 +48,9 @@ export interface Settings {
   readonly issuers: ReadonlyMap<string, IssuerSettings>
   readonly upstreams: ReadonlyMap<string, UpstreamPolicy>
 }
+
+/** What the public port has from its opening to its end. */
+export type ListenerSettings = Pick<Settings['server'], 'limits' | 'http2'>
 
 export type LogLevel = 'debug' | 'info' | 'warn' | 'error'
 export type TlsProfile = 'fapi1-advanced' | 'fapi2' | 'compatible'

@@ -1,6 +1,6 @@
-import { finished } from 'node:stream/promises'
 import type { Grant } from '../checks/authorise.js'
 import { metadataDocument, type ResourceMetadata } from '../policy/resource-metadata.js'
+import type { OutgoingAnswer } from '../upstream/client-message.js'
 import type { Exchange, Forwarded } from '../upstream/forwarding.js'
 
 /** Seconds. A client learns of a changed policy soon, and a crowd of them does not ask again and again. */
@@ -26,12 +26,15 @@ export async function answerMetadata(
   // Nobody reads the body of such a request; without it the connection cannot carry another one.
   if (hasBody(response.req.headers)) response.setHeader('Connection', 'close')
   response.end(request.method === 'HEAD' ? undefined : body)
-  try {
-    await finished(response)
-    return { status: 200, end: 'complete', upstreamMs: 0 }
-  } catch {
-    return { status: 200, end: 'aborted', upstreamMs: 0 }
-  }
+  return { status: 200, end: await endOf(response), upstreamMs: 0 }
+}
+
+function endOf(response: OutgoingAnswer): Promise<Forwarded['end']> {
+  return new Promise(resolve => {
+    if (response.destroyed) resolve('aborted')
+    response.once('finish', () => resolve('complete'))
+    response.once('close', () => resolve('aborted'))
+  })
 }
 
 function hasBody(headers: Readonly<Record<string, unknown>>): boolean {

@@ -1,7 +1,7 @@
-import type { IncomingMessage } from 'node:http'
 import { Denial, type Verdict } from '../decision/denials.js'
 import { formHasAccessToken } from '../request/credentials.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
+import type { IncomingRequest } from '../upstream/client-message.js'
 import type { Exchange } from '../upstream/forwarding.js'
 
 /** Forms are short. A longer one could not be judged before its first bytes are forwarded, so it is refused. */
@@ -42,7 +42,7 @@ async function judgeForm(
 }
 
 /** The whole body, or what came of it before the client left; it is still to be read afterwards. */
-async function peekWhole(request: IncomingMessage): Promise<Verdict<Buffer>> {
+async function peekWhole(request: IncomingRequest): Promise<Verdict<Buffer>> {
   const chunks: Buffer[] = []
   let bytes = 0
   while (!request.complete && !request.destroyed) {
@@ -58,7 +58,7 @@ async function peekWhole(request: IncomingMessage): Promise<Verdict<Buffer>> {
 }
 
 /** Moves what has arrived into `chunks`; returns how many bytes that is. */
-function take(request: IncomingMessage, chunks: Buffer[]): number {
+function take(request: IncomingRequest, chunks: Buffer[]): number {
   const chunk = request.readableLength === 0 ? null : (request.read() as Buffer | null)
   if (chunk === null) return 0
   chunks.push(chunk)
@@ -66,7 +66,7 @@ function take(request: IncomingMessage, chunks: Buffer[]): number {
 }
 
 /** Resolves when there is more to read, or never will be. */
-function more(request: IncomingMessage): Promise<void> {
+function more(request: IncomingRequest): Promise<void> {
   return new Promise(resolve => {
     const done = () => {
       request.off('readable', done)

@@ -1,8 +1,8 @@
-import type { ServerResponse } from 'node:http'
 import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
+import type { OutgoingAnswer } from '../upstream/client-message.js'
 import { endWhenRead } from '../upstream/linger.js'
 import { withMetadataUrl } from './answer-metadata.js'
 import { challengesFor, type Offer } from './challenge.js'
@@ -17,9 +17,9 @@ interface Answer {
 /** Bodies up to this size are read to the end after a refusal, so that the connection can be used again. */
 const DRAINABLE_BYTES = 64 * 1024
 
-/** Writes a refusal through node:http. The only other writer is `refuseRaw`; both say what `answerTo` says. */
+/** Writes a refusal as the answer to a request. The only other writer is `refuseRaw`; both say what `answerTo` says. */
 export function refuse(
-  response: ServerResponse,
+  response: OutgoingAnswer,
   denial: Denial,
   format: ErrorFormat,
   interactionId: string,
@@ -35,6 +35,7 @@ export function refuse(
     response.end(content)
     return
   }
+  response.shouldKeepAlive = false
   response.setHeader('Connection', 'close')
   if (!isBodyOnItsWay(response)) {
     response.end(content)
@@ -104,8 +105,10 @@ function parameterFields({ parameters: { allow, retryAfterSeconds } }: Denial): 
  * Whether the connection can carry another request. Not when the bytes were in doubt: what follows might be part of
  * an attack. Not when much of a body is still to come, or never will (Expect): reading it would be work for nothing.
  */
-function canReuseConnection(response: ServerResponse, denial: Denial): boolean {
+function canReuseConnection(response: OutgoingAnswer, denial: Denial): boolean {
   const request = response.req
+  // On a stream neither bytes in doubt nor an unread body concern what follows on the connection.
+  if (request.httpVersion === '2.0') return denial.parameters.endsConnection !== true
   if (DENIALS[denial.code].step === 'readRequest' || denial.code === 'body_too_large') return false
   if (denial.parameters.endsConnection === true) return false
   if (request.headers.upgrade !== undefined || request.headers.expect !== undefined) return false
@@ -117,10 +120,10 @@ function canReuseConnection(response: ServerResponse, denial: Denial): boolean {
 }
 
 /** Whether the client is sending already: with Expect it waits, and reads the refusal first. */
-function isBodyOnItsWay(response: ServerResponse): boolean {
+function isBodyOnItsWay(response: OutgoingAnswer): boolean {
   return !response.req.complete && hasBody(response) && response.req.headers.expect === undefined
 }
 
-function hasBody({ req }: ServerResponse): boolean {
+function hasBody({ req }: OutgoingAnswer): boolean {
   return req.headers['content-length'] !== undefined || req.headers['transfer-encoding'] !== undefined
 }

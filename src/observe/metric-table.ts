@@ -69,7 +69,7 @@ export const METRICS = {
   },
   connectionsDropped: {
     name: 'postern_connections_dropped_total',
-    help: 'Client connections that were ended by a limit of server.limits (connections, handshakes, connectionsPerAddress).',
+    help: 'Client connections that were ended by a limit of server.limits (connections, handshakes, connectionsPerAddress), or for resets, pings and other frames without end (http2).',
     labels: ['limit'],
   },
   tokenCache: {

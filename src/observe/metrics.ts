@@ -24,8 +24,8 @@ function methodLabel(method: string): string {
   return METHODS.has(method) ? method : 'other'
 }
 
-/** The limits of server.limits that end connections. */
-export const CONNECTION_LIMITS = ['connections', 'handshakes', 'connectionsPerAddress'] as const
+/** What ends connections: limits of server.limits, and those of HTTP/2, which are fixed. */
+export const CONNECTION_LIMITS = ['connections', 'handshakes', 'connectionsPerAddress', 'http2'] as const
 export type ConnectionLimit = (typeof CONNECTION_LIMITS)[number]
 
 export type Outcome = 'allowed' | 'denied' | 'failed'

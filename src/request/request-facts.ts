@@ -36,6 +36,9 @@ const BAD_ESCAPE = /%(?![0-9A-Fa-f]{2})/
 /** RFC 3986 host and port, as far as a served host can need it. */
 const AUTHORITY = /^(?:[A-Za-z0-9\-._]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/
 
+/** 2.0 comes in the words of 1.1 (`http2-head.ts`). */
+const VERSIONS: ReadonlySet<string> = new Set(['1.1', '1.0', '2.0'])
+
 /** Fields that decide something here or upstream and that Node would join or halve; each may occur once. */
 const SINGLE_FIELDS = [
   'content-length',
@@ -67,7 +70,7 @@ export function readRequest(head: RequestHead, served: Served): Verdict<RequestF
 }
 
 function framingProblem(head: RequestHead): string | null {
-  if (head.httpVersion !== '1.1' && head.httpVersion !== '1.0') return 'HTTP version'
+  if (!VERSIONS.has(head.httpVersion)) return 'HTTP version'
   if (head.method === 'CONNECT' || head.method === 'TRACE') return `${head.method} is never served`
   for (const field of SINGLE_FIELDS)
     if (valuesOf(head.rawHeaders, field).length > 1) return `repeated ${field}`

@@ -23,7 +23,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
   const { via, nonceSecret } = newSeed()
   const dpop = createDpop(createMemoryReplayStore(now, server.limits.proofs), nonceSecret)
   const lasting = { via, dpop, openBudget: openMemoryBudget }
-  const service = createService(configuration, server.limits, house, lasting)
+  const service = createService(configuration, server, house, lasting)
   const reload = createReload({
     load,
     use: next => {

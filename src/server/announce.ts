@@ -34,11 +34,11 @@ function namesOf(issuers: readonly IssuerSettings[]): readonly string[] {
 export function warnOfRestart(atStart: Configuration, after: Configuration, log: Logger): void {
   const fixed = ({ settings: { server, admin } }: Configuration) => {
     const { bodyBytes: _, ...limits } = server.limits
-    return JSON.stringify([server.listen, server.workers, admin, limits])
+    return JSON.stringify([server.listen, server.workers, server.http2, admin, limits])
   }
   if (fixed(atStart) !== fixed(after))
     log.warn(
       {},
-      'server.listen, server.workers, server.limits (except bodyBytes) and admin.listen take effect at the next start',
+      'server.listen, server.workers, server.http2, server.limits (except bodyBytes) and admin.listen take effect at the next start',
     )
 }

@@ -4,7 +4,9 @@ import type { Denial } from '../decision/denials.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
 
 /** A client that neither reads nor closes keeps a connection that we have ended for so many milliseconds. */
-const LINGER_MS = 2000
+export const LINGER_MS = 2000
+/** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
+export const REQUESTS_PER_CONNECTION = 100_000
 /** Requests of one connection at a time, the one being handled included. Only clients that pipeline have several. */
 const MOST_PIPELINED = 32
 

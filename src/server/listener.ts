@@ -5,7 +5,7 @@ import { type AddressInfo, type Socket, Server as TcpServer } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { judgeCertificate } from '../checks/certificate.js'
-import type { Limits } from '../config/settings.js'
+import type { ListenerSettings } from '../config/settings.js'
 import { Denial, type DenialCode } from '../decision/denials.js'
 import type { House } from '../gate/gate.js'
 import { handleRequest } from '../gate/handle-request.js'
@@ -15,15 +15,14 @@ import type { ConnectionLimit } from '../observe/metrics.js'
 import { clientInteractionId } from '../request/interaction-id.js'
 import { OVERSIZED, type TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
-import { type Arrived, Connection } from './connection.js'
+import { type Arrived, Connection, REQUESTS_PER_CONNECTION } from './connection.js'
 import { ConnectionLimits } from './connection-limits.js'
+import { H2, Http2Listener, keepFromParser } from './http2/http2-listener.js'
 import { listen } from './listen.js'
 import { MAX_HEADERS_COUNT, PARSER_SETTINGS } from './parser-settings.js'
 
 /** How often Node looks for connections that are past their time, in milliseconds. */
 const TIMEOUT_CHECK_MS = 1000
-/** A connection is closed after so many requests, so that load spreads again after a restart of a neighbour. */
-const REQUESTS_PER_CONNECTION = 100_000
 
 /** How long a connection without any request may go on when no more are accepted, in milliseconds. */
 const FIRST_REQUEST_MS = 1000
@@ -56,17 +55,22 @@ export interface Listener {
  * and demanded by routes: a token shows only after the handshake whether one was needed (RFC 8705 section 3).
  * @param running the gate in use, read anew for each request
  */
-export function createListener(running: () => Running, house: House, limits: Limits): Listener {
+export function createListener(
+  running: () => Running,
+  house: House,
+  { limits, http2: speaksHttp2 }: ListenerSettings,
+): Listener {
   const connections = new Map<Duplex, Connection>()
   const accepted = new Map<string, Accepted>()
   const lastDropTold = new Map<ConnectionLimit, number>()
   const connectionLimits = new ConnectionLimits(limits, dropped)
   let accepting = true
+  const http2 = speaksHttp2 ? new Http2Listener(running, house, limits, () => dropped('http2')) : null
   const server = createServer({
     ...running().tls.options,
     requestCert: true,
     rejectUnauthorized: false, // a refusal over HTTP can be diagnosed, a TLS alert cannot (REQUIREMENTS MT-10)
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: http2 === null ? ['http/1.1'] : [H2, 'http/1.1'],
     SNICallback: (name, done) => done(null, running().tls.forServerName(name)),
     handshakeTimeout: limits.handshakeTimeoutMs,
     maxHeaderSize: limits.headerBytes,
@@ -80,6 +84,7 @@ export function createListener(running: () => Running, house: House, limits: Lim
   server.maxRequestsPerSocket = REQUESTS_PER_CONNECTION
   server.maxHeadersCount = MAX_HEADERS_COUNT
   server.timeout = 0
+  if (http2 !== null) keepFromParser(server)
 
   server.on('connection', (socket: Socket) => {
     // Not `maxConnections`: a worker process that is full would pass the connection on to the next, and that one back.
@@ -111,7 +116,8 @@ export function createListener(running: () => Running, house: House, limits: Lim
       return
     }
     const age = jittered(limits.connectionAgeMs)
-    connections.set(socket, new Connection(socket, certificate, bundle.trust.id, age))
+    if (http2 !== null && socket.alpnProtocol === H2) http2.accept(socket, certificate, bundle.trust.id, age)
+    else connections.set(socket, new Connection(socket, certificate, bundle.trust.id, age))
     house.metrics.connectionOpened()
     socket.once('close', () => {
       connections.delete(socket)
@@ -138,7 +144,8 @@ export function createListener(running: () => Running, house: House, limits: Lim
     // Once a second: those who flood the port would fill the log as well.
     if (now - (lastDropTold.get(limit) ?? 0) < 1) return
     lastDropTold.set(limit, now)
-    house.log.warn({ limit: limits[limit] }, `server.limits.${limit} reached; connections are dropped`)
+    if (limit === 'http2') house.log.warn({}, 'a connection was dropped: resets or other frames without end')
+    else house.log.warn({ limit: limits[limit] }, `server.limits.${limit} reached; connections are dropped`)
   }
 
   function serve(
@@ -230,9 +237,11 @@ export function createListener(running: () => Running, house: House, limits: Lim
         }
         if (connection.upgraded && !isTrusted(connection)) connection.socket.destroy()
       }
+      http2?.trustChanged()
     },
     announceEnd: () => {
       for (const connection of connections.values()) announce(connection)
+      http2?.announceEnd()
     },
     stopAccepting: () => {
       accepting = false
@@ -241,15 +250,18 @@ export function createListener(running: () => Running, house: House, limits: Lim
       TcpServer.prototype.close.call(server)
       for (const connection of connections.values())
         if (connection.pending === 0 && connection.latest !== null) connection.end()
+      http2?.stopAccepting()
       // One that has just come is about to ask.
       setTimeout(() => {
         for (const connection of connections.values()) if (connection.pending === 0) connection.end()
+        http2?.endIdle()
       }, FIRST_REQUEST_MS).unref()
     },
     connections: () => accepted.size,
     destroy: () => {
       // What node:http knows of is not all: upgraded connections, and those whose handshake is not over, are not.
       for (const socket of connections.keys()) socket.destroy()
+      http2?.destroy()
       for (const { socket } of accepted.values()) socket.destroy()
     },
   }

@@ -1,4 +1,4 @@
-import type { Address, Configuration, Limits } from '../config/settings.js'
+import type { Address, Configuration, ListenerSettings } from '../config/settings.js'
 import type { House } from '../gate/gate.js'
 import type { PolicyParts } from '../observe/metrics.js'
 import type { Condition } from './admin.js'
@@ -35,10 +35,15 @@ export interface Service {
   readonly destroy: () => void
 }
 
-/** @param limits those of the start: some cannot change while the port is open */
-export function createService(first: Configuration, limits: Limits, house: House, lasting: Lasting): Service {
+/** @param fixed settings of the start that cannot change while the port is open */
+export function createService(
+  first: Configuration,
+  fixed: ListenerSettings,
+  house: House,
+  lasting: Lasting,
+): Service {
   let running = compose(first, null, house, lasting)
-  const listener = createListener(() => running, house, limits)
+  const listener = createListener(() => running, house, fixed)
 
   function closeSources(): void {
     for (const { tokens } of running.sources.values()) tokens.close()

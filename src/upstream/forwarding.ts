@@ -1,13 +1,13 @@
-import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
 import type { Denial, Verdict } from '../decision/denials.js'
+import type { IncomingRequest, OutgoingAnswer } from './client-message.js'
 
 /** The client's side of one request, as the listener hands it over. */
 export interface Exchange {
-  readonly request: IncomingMessage
+  readonly request: IncomingRequest
   /** Not used when `upgrade` is there and succeeds. */
-  readonly response: ServerResponse
+  readonly response: OutgoingAnswer
   /** The raw connection of a request that asks for an upgrade; null for ordinary requests. */
   readonly upgrade: { readonly socket: Duplex; readonly head: Buffer } | null
   /** Address of the peer of the socket; never from a header. */

@@ -1,5 +1,5 @@
 /** The end of an answer that is written while its request is still arriving. */
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { IncomingRequest, OutgoingAnswer } from './client-message.js'
 
 /** The rest of the request is read, and thrown away, for so many milliseconds. */
 const LINGER_MS = 2000
@@ -8,7 +8,12 @@ const LINGER_MS = 2000
  * Ends a response whose content is written once the request has been read, or has had its time. Bytes that nobody has
  * read when the connection closes turn that into a reset, and the client loses the answer (RFC 9112 section 9.6).
  */
-export function endWhenRead(response: ServerResponse, request: IncomingMessage): void {
+export function endWhenRead(response: OutgoingAnswer, request: IncomingRequest): void {
+  // A stream ends on its own: the rest of the request cannot reset its answer (RFC 9113 section 8.1).
+  if (request.httpVersion === '2.0') {
+    response.end()
+    return
+  }
   const end = (): void => {
     clearTimeout(timer)
     response.end()

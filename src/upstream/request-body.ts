@@ -1,7 +1,7 @@
 /** The client's body on its way to the upstream: counted, limited, never collected. */
-import type { IncomingMessage } from 'node:http'
 import { Denial } from '../decision/denials.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
+import type { IncomingRequest } from './client-message.js'
 import type { Sending } from './transport.js'
 
 /** Bytes of the body that a request announces (RFC 9112 section 6.3); 0: none, null: as many as come. */
@@ -36,7 +36,7 @@ export interface UploadEvents {
 
 /** Carries the body of a request to the upstream, as fast as the upstream reads, and stops for good over the limit. */
 export class Upload {
-  readonly #request: IncomingMessage
+  readonly #request: IncomingRequest
   readonly #to: Sending
   readonly #events: UploadEvents
   #left: number
@@ -44,7 +44,7 @@ export class Upload {
   /** The upstream reads slower than the client sends. */
   isBlocked = false
 
-  constructor(request: IncomingMessage, limitBytes: number, to: Sending, events: UploadEvents) {
+  constructor(request: IncomingRequest, limitBytes: number, to: Sending, events: UploadEvents) {
     this.#request = request
     this.#left = limitBytes
     this.#to = to

@@ -4,6 +4,7 @@ import type { Grant } from '../checks/authorise.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
 import { plainAddress } from '../request/plain-address.js'
+import type { IncomingRequest } from './client-message.js'
 import { foldedName, isFraming, isHopByHop, nominatedByConnection, remembered } from './field-names.js'
 import { fieldValue, listedWord } from './field-value.js'
 import type { Exchange } from './forwarding.js'
@@ -12,6 +13,11 @@ import type { Exchange } from './forwarding.js'
 export interface RequestHeaderRules extends Pick<Upstream, 'authorization' | 'clientCert'> {
   /** The pseudonym of this process in Via (RFC 9110 section 7.6.3). */
   readonly via: string
+}
+
+/** What a header says of the client's side. */
+interface ExchangeFacts extends Pick<Exchange, 'clientAddress' | 'interactionId'> {
+  readonly request: Pick<IncomingRequest, 'httpVersion'>
 }
 
 /** Fields that only this process may set, or that are not for the upstream; folded names. */
@@ -52,7 +58,7 @@ const METHODS_WITHOUT_BODY: ReadonlySet<string> = new Set(['GET', 'HEAD', 'DELET
  */
 export function requestHeaders(
   grant: Grant,
-  exchange: Pick<Exchange, 'clientAddress' | 'interactionId'>,
+  exchange: ExchangeFacts,
   rules: RequestHeaderRules,
   upgrade: 'websocket' | null,
 ): RawHeaders {
@@ -104,16 +110,11 @@ function framing(method: string, headers: RawHeaders): RawHeaders {
   return METHODS_WITHOUT_BODY.has(method) ? [] : ['Content-Length', '0']
 }
 
-function addConnectionFacts(
-  to: string[],
-  exchange: Pick<Exchange, 'clientAddress' | 'interactionId'>,
-  host: string,
-  via: string,
-): void {
+function addConnectionFacts(to: string[], exchange: ExchangeFacts, host: string, via: string): void {
   const address = addressOrUnknown(exchange.clientAddress)
   to.push('X-Forwarded-For', address, 'X-Forwarded-Proto', 'https', 'X-Forwarded-Host', host)
   to.push('Forwarded', `for=${forwardedNode(address)};host=${quotedIfNeeded(host)};proto=https`)
-  to.push('Via', `1.1 ${via}`, 'x-fapi-interaction-id', exchange.interactionId)
+  to.push('Via', `${exchange.request.httpVersion} ${via}`, 'x-fapi-interaction-id', exchange.interactionId)
 }
 
 function addIdentity(to: string[], { certificate, token, match }: Grant, rules: RequestHeaderRules): void {

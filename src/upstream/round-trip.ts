@@ -1,10 +1,10 @@
 /** One granted request and its answer: deadlines, limits, and every way in which either side can leave. */
-import type { ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
 import { Denial, type DenialCode } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
 import { type RawHeaders, valuesOf } from '../request/headers.js'
+import type { OutgoingAnswer } from './client-message.js'
 import type { ConnectionPool } from './connection-pool.js'
 import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
 import { endWhenRead } from './linger.js'
@@ -46,7 +46,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   readonly #terms: AttemptTerms
   readonly #resolve: (outcome: Outcome) => void
   /** Its 'close' is how a client leaves. */
-  readonly #client: Duplex | ServerResponse
+  readonly #client: Duplex | OutgoingAnswer
   /** 0: no body, null: of unknown length. */
   readonly #bodyBytes: number | null
   /** Whether the answer may be a 101; an Upgrade that is not honoured is an ordinary request (RFC 9110 section 7.8). */

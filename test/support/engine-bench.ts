@@ -8,6 +8,7 @@ import type { Grant } from '../../src/checks/authorise.js'
 import { DENIALS, Denial } from '../../src/decision/denials.js'
 import type { Route } from '../../src/policy/policy.js'
 import type { Upstream } from '../../src/policy/upstream.js'
+import type { IncomingRequest } from '../../src/upstream/client-message.js'
 import { createEngine } from '../../src/upstream/engine.js'
 import type { Exchange, Forwarded, ForwardingEngine } from '../../src/upstream/forwarding.js'
 import { RawClient } from './raw-client.js'
@@ -123,7 +124,7 @@ export function exchangeOf(request: IncomingMessage, response: ServerResponse): 
   return { request, response, upgrade: null, clientAddress: '192.0.2.7', interactionId: INTERACTION }
 }
 
-export function grantFor(request: IncomingMessage, route: Partial<Route>): Grant {
+export function grantFor(request: IncomingRequest, route: Partial<Route>): Grant {
   const { method = '', url = '', rawHeaders } = request
   return {
     request: { method, target: url, path: url, query: '', host: 'api.example', headers: rawHeaders },
@@ -145,11 +146,8 @@ export function grantFor(request: IncomingMessage, route: Partial<Route>): Grant
 }
 
 function refuse({ response, upgrade }: Exchange, denial: Denial): void {
-  response.writeHead(DENIALS[denial.code].status, {
-    'content-length': 0,
-    connection: 'close',
-    'x-code': denial.code,
-  })
+  const headers = ['content-length', '0', 'connection', 'close', 'x-code', denial.code]
+  response.writeHead(DENIALS[denial.code].status, '', headers)
   response.end()
   upgrade?.socket.end()
 }

@@ -90,6 +90,8 @@ export interface PolicyParts {
   readonly keys?: string
   readonly upstreamMore?: string
   readonly workers?: string
+  /** Default: the key is not there. */
+  readonly http2?: boolean
   /** More entries of `issuers:`, each `  name: { … }` on a line of its own. */
   readonly moreIssuers?: string
   /** More entries of `upstreams:`, each `  name: { … }` on a line of its own. */
@@ -151,7 +153,7 @@ export function policyText(world: World, parts: PolicyParts): string {
   return `version: 1
 server:
   listen: 127.0.0.1:0
-  publicUrl: https://${HOST}${parts.workers === undefined ? '' : `\n  workers: ${parts.workers}`}
+  publicUrl: https://${HOST}${parts.workers === undefined ? '' : `\n  workers: ${parts.workers}`}${parts.http2 === undefined ? '' : `\n  http2: ${parts.http2}`}
   tls:
     profile: ${parts.profile ?? 'fapi1-advanced'}
     certificates: ${parts.certificates ?? '[{ cert: server.pem, key: server.key }]'}

@@ -12,6 +12,7 @@ import { responseHeaders, switchingHeaders } from '../../src/upstream/response-h
 const EXCHANGE = {
   clientAddress: '192.0.2.7',
   interactionId: '93bac548-d2de-4546-b106-880a5018460d',
+  request: { httpVersion: '1.1' },
 }
 const RULES = { via: 'postern-test', authorization: 'forward', clientCert: 'strip' } as const
 

@@ -53,7 +53,7 @@ class Silent extends Error {}
 /** The worker processes: started, replaced when they end, of one mind about the policy. */
 export class Fleet {
   readonly #options: FleetOptions
-  readonly #atStart: Pick<Beginning, 'listen' | 'limits'>
+  readonly #atStart: Pick<Beginning, 'listen' | 'fixed'>
   readonly #members = new Set<Member>()
   /** What every worker has, but for the moments of `adopt`. */
   #policy: ConfigurationData
@@ -66,9 +66,9 @@ export class Fleet {
   constructor(options: FleetOptions) {
     const { workers, configuration } = options
     const share = shareOf(configuration, workers)
-    const { listen, limits } = share.settings.server
+    const { listen, limits, http2 } = share.settings.server
     this.#options = options
-    this.#atStart = { listen, limits }
+    this.#atStart = { listen, fixed: { limits, http2 } }
     this.#policy = dataOf(share)
   }
 

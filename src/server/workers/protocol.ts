@@ -1,5 +1,5 @@
 import type { ConfigurationData } from '../../config/configuration-data.js'
-import type { Address, Limits } from '../../config/settings.js'
+import type { Address, ListenerSettings } from '../../config/settings.js'
 import type { Snapshot } from '../../observe/metrics.js'
 import type { Condition } from '../admin.js'
 import type { Seed } from '../house.js'
@@ -13,7 +13,7 @@ export interface Beginning {
   readonly seed: Seed
   /** As at the start of the sidecar, whatever a later policy says: the port is open. */
   readonly listen: Address
-  readonly limits: Limits
+  readonly fixed: ListenerSettings
   readonly policy: ConfigurationData
 }
 

@@ -125,16 +125,16 @@ function begin(
   primary: Pick<Channel<OfPrimary, OfWorker>, 'ask'>,
   isDraining: () => boolean,
 ): Work {
-  const { worker, version, seed, limits } = beginning
+  const { worker, version, seed, fixed } = beginning
   const configuration = configurationOf(beginning.policy)
   const log = openLog(configuration.settings.log.level, { worker })
   serveOnAfterFaults(log)
   const metrics = new Metrics(version)
   const openBudget = askedBudgets((question, deadlineMs) => primary.ask('budget', question, deadlineMs))
-  const house = createHouse(log, metrics, isDraining, limits, openBudget)
+  const house = createHouse(log, metrics, isDraining, fixed.limits, openBudget)
   const replays = askedReplayStore((once, deadlineMs) => primary.ask('takeOnce', once, deadlineMs))
   const dpop = createDpop(replays, seed.nonceSecret)
-  const service = createService(configuration, limits, house, { via: seed.via, dpop, openBudget })
+  const service = createService(configuration, fixed, house, { via: seed.via, dpop, openBudget })
   service.start()
   metrics.policyInUse(service.parts(), null)
   return { beginning, log, metrics, recorder: house.recorder, service }
