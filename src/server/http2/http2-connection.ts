@@ -142,9 +142,11 @@ export class Http2Connection {
     const closed = new Promise<void>(resolve => stream.once('close', () => resolve()))
     const isBrokenOff = await this.#host.serve(stream, fields, this)
     await closed
+    this.#pending -= 1
+    // The client took the connection with it. A timer would only keep what is left of both.
+    if (this.socket.destroyed) return
     // Whoever it was that sent the reset: a client can provoke those of the library as well (CVE-2025-8671).
     if (!isBrokenOff && !isWhole(stream)) this.#spend(this.#resets)
-    this.#pending -= 1
     if (this.#pending === 0) this.#onIdle()
   }
 
