@@ -5,6 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { createSecureContext } from 'node:tls'
 import t, { type Test } from 'tap'
 import { newProofKey, proofFor } from '../support/dpop.js'
+import { ask2, connectHttp2 } from '../support/http2-client.js'
 import { withUnknownSignature } from '../support/pki.js'
 import {
   ask,
@@ -78,7 +79,14 @@ function release(number: number, parts: Partial<PolicyParts> = {}): string {
       GET /${number}: {}
 `
   const moreUpstreams = `  tunnels: { url: ${tunnels.url} }`
-  return policyText(world, { upstream: counting.url, workers: '2', apis, moreUpstreams, ...parts })
+  return policyText(world, {
+    upstream: counting.url,
+    workers: '2',
+    http2: true,
+    apis,
+    moreUpstreams,
+    ...parts,
+  })
 }
 
 async function start(name: string, parts: Partial<PolicyParts> = {}): Promise<Postern> {
@@ -166,6 +174,19 @@ t.test('connections are spread over the workers, and the metrics are those of al
   t.equal(await sample(postern, 'postern_workers_silent'), 0)
   t.equal(await sample(postern, RESTARTS), 0)
   for (const client of both) client.destroy()
+})
+
+t.test('each worker speaks HTTP/2', async t => {
+  const workers = new Set<unknown>()
+  for (let attempt = 0; workers.size < 2 && attempt < 20; attempt++) {
+    const client = await connectHttp2(world, postern)
+    const interactionId = randomUUID()
+    const asked = ask2(client, { ':path': '/open/http2', 'x-fapi-interaction-id': interactionId })
+    t.equal((await asked).status, 200)
+    client.destroy()
+    workers.add((await postern.logged(line => line.interactionId === interactionId)).worker)
+  }
+  t.equal(workers.size, 2)
 })
 
 t.test('promtool has nothing to say about the metrics of all', { skip: withoutPromtool() }, async t => {
