@@ -376,6 +376,22 @@ t.test('a body that drips is refused when its time is over, and tells so in the 
   t.equal((await ask2(client)).status, 200, 'the connection goes on')
 })
 
+t.test('a body that has arrived is in time, however long the answer takes', async t => {
+  api.respond = (_, response) => void setTimeout(() => response.end('late'), 1300)
+  const client = await session(t)
+  const post = { ':method': 'POST', ':path': '/open/late' }
+  const answers = await Promise.all([
+    ask2(client, { ...post, 'content-length': 0 }, ''),
+    ask2(client, post, ''),
+    ask2(client, post, 'body'),
+  ])
+  t.same(
+    answers.map(({ status }) => status),
+    [200, 200, 200],
+  )
+  api.respond = ok
+})
+
 t.test('an answer before the end of a body is whole, and the rest of the body is not read', async t => {
   const client = await session(t)
   scripted.script(atHead(raw('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno')))

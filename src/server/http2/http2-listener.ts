@@ -106,6 +106,7 @@ export class Http2Listener {
     else {
       let late: Denial | null = null
       const onLate = (): void => {
+        if (request.complete) return // the upstream is slow to read it, or to answer
         late = new Denial('request_timeout', 'the body was not complete in time')
         this.#refuseLate(late, stream, response, interactionId)
       }

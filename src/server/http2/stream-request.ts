@@ -37,8 +37,8 @@ export class StreamRequest extends Readable implements IncomingRequest {
 
   #listen(): void {
     const stream = this.#stream
-    // Nothing is read before somebody asks: then the window of the stream stays as it is, and the client waits.
-    stream.pause()
+    // A little is read before somebody asks: a body that has arrived is complete, whoever it waits for. Beyond that the window
+    // of the stream stays as it is, and the client waits.
     stream.on('data', (chunk: Buffer) => {
       if (!this.#isDiscarding && !this.push(chunk)) stream.pause()
     })
