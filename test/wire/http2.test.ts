@@ -2,9 +2,6 @@
  * Frames that no client library would send, judged by the bytes that the upstream saw: nothing, or one request with one
  * reading. REQUIREMENTS HP-31; RFC 9113.
  */
-import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import {
   CODE,
@@ -18,62 +15,13 @@ import {
   RawHttp2,
   uint32,
 } from '../support/http2-client.js'
+import { bytesOf, PATH_APIS, type PathTarget, pathCorpus } from '../support/path-corpus.js'
 import { ask, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
 import { answer, atHead, hang, RecordingUpstream, rawThenEnd } from '../support/recording-upstream.js'
 
-interface Target {
-  readonly name: string
-  readonly target: string
-  readonly padding?: number
-  readonly method?: string
-  readonly route: string | null
-  readonly arrives?: string
-  readonly why: string
-}
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
-const TARGETS = JSON.parse(
-  readFileSync(join(ROOT, 'test', 'vectors', 'paths.json'), 'utf8'),
-) as readonly Target[]
-const ALL = '{ encodedSlash: allow, semicolon: allow, encodedUnreserved: allow, encodedPercent: allow }'
-/** Those of test/wire/paths.test.ts, and one for what is no path. */
-const APIS = `
-  - name: Neighbours
-    base: /
-    security: [mtls]
-    routes:
-      GET /admin: {}
-      GET /admin/{path...}: {}
-      GET /strict/admin: {}
-      GET /strict/files/admin/{path...}: {}
-      GET /relaxed/admin: {}
-      GET /relaxed/files/admin/{path...}: {}
-  - name: Strict
-    base: /
-    security: public
-    routes:
-      GET /{top}: {}
-      GET /strict/{id}: {}
-      GET /strict/{id}/notes: {}
-      GET /strict/files/{path...}: {}
-      POST /relaxed/{id}/close: {}
-  - name: Relaxed
-    base: /relaxed
-    security: public
-    paths: ${ALL}
-    routes:
-      GET /{id}: {}
-      GET /{id}/notes: {}
-      GET /files/{path...}: {}
-  - name: Each
-    base: /
-    security: public
-    routes:
-      GET /slash/{id}: { paths: { encodedSlash: allow } }
-      GET /semi/{id}: { paths: { semicolon: allow } }
-      GET /unreserved/{id}: { paths: { encodedUnreserved: allow } }
-      GET /percent/{id}: { paths: { encodedPercent: allow } }
-  - name: Open
+const TARGETS = pathCorpus()
+/** Those of the paths, and one for what is no path. */
+const APIS = `${PATH_APIS}  - name: Open
     base: /open
     security: public
     routes:
@@ -306,9 +254,9 @@ t.test('an answer that breaks off is never ended, whatever its framing', async t
 
 t.test('paths that confuse reach the upstream as they were matched, or not at all (HP-11)', async t => {
   upstream.script(answer(200))
-  const statuses = new Map<Target, string>()
+  const statuses = new Map<PathTarget, string>()
   const send = (client: RawHttp2, id: number, index: number): void => {
-    const target = TARGETS[index] as Target
+    const target = TARGETS[index] as PathTarget
     client.head(id, [...pseudo(target.method ?? 'GET', bytesOf(target)), ['x-number', String(index)]])
   }
   const usual = TARGETS.filter(target => bytesOf(target).length < HEADER_BYTES)
@@ -516,7 +464,3 @@ t.test('frames that break the protocol end the connection, and none stays open b
     'no fault',
   )
 })
-
-function bytesOf({ target, padding = 0 }: Target): string {
-  return target + 'a'.repeat(padding)
-}

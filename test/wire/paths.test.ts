@@ -2,75 +2,18 @@
  * Confusing targets on a real connection, judged by the bytes that the upstream saw: nothing, or exactly what was matched, under
  * the name of the matched route. The corpus is test/vectors/paths.json.
  */
-import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { bytesOf, PATH_APIS, type PathTarget, pathCorpus } from '../support/path-corpus.js'
 import { connectRaw, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
 import { RecordingUpstream } from '../support/recording-upstream.js'
-import { vectors } from '../support/vectors.js'
 
-interface Target {
-  readonly name: string
-  /** What stands between the method and the version, one character a byte. */
-  readonly target: string
-  /** So many letters behind it. */
-  readonly padding?: number
-  /** Default GET. */
-  readonly method?: string
-  /** Id of the route under which it reaches the upstream; null: it does not. */
-  readonly route: string | null
-  /** What the upstream sees, where that is not the target: absolute-form arrives in origin-form. */
-  readonly arrives?: string
-  /** The rule, or where a server once fell for it. */
-  readonly why: string
-}
-
-const TARGETS = JSON.parse(readFileSync(vectors('paths.json'), 'utf8')) as readonly Target[]
-const ALL = '{ encodedSlash: allow, semicolon: allow, encodedUnreserved: allow, encodedPercent: allow }'
-
-/** A strict tree and a relaxed one, each with a neighbour that these clients, who have no certificate, must never reach. */
-const APIS = `
-  - name: Neighbours
-    base: /
-    security: [mtls]
-    routes:
-      GET /admin: {}
-      GET /admin/{path...}: {}
-      GET /strict/admin: {}
-      GET /strict/files/admin/{path...}: {}
-      GET /relaxed/admin: {}
-      GET /relaxed/files/admin/{path...}: {}
-  - name: Strict
-    base: /
-    security: public
-    routes:
-      GET /{top}: {}
-      GET /strict/{id}: {}
-      GET /strict/{id}/notes: {}
-      GET /strict/files/{path...}: {}
-      POST /relaxed/{id}/close: {}
-  - name: Relaxed
-    base: /relaxed
-    security: public
-    paths: ${ALL}
-    routes:
-      GET /{id}: {}
-      GET /{id}/notes: {}
-      GET /files/{path...}: {}
-  - name: Each
-    base: /
-    security: public
-    routes:
-      GET /slash/{id}: { paths: { encodedSlash: allow } }
-      GET /semi/{id}: { paths: { semicolon: allow } }
-      GET /unreserved/{id}: { paths: { encodedUnreserved: allow } }
-      GET /percent/{id}: { paths: { encodedPercent: allow } }
-`
+const TARGETS = pathCorpus()
 const AT_A_TIME = 8
 
 t.test('what was matched is what arrives, byte for byte, or nothing does (HP-09, HP-10, HP-11)', async t => {
   const world = await createWorld()
   const upstream = await RecordingUpstream.start()
-  const postern = await startPostern(world, policyText(world, { upstream: upstream.url, apis: APIS }))
+  const postern = await startPostern(world, policyText(world, { upstream: upstream.url, apis: PATH_APIS }))
   t.teardown(async () => {
     await postern.stop()
     await upstream.stop()
@@ -79,7 +22,7 @@ t.test('what was matched is what arrives, byte for byte, or nothing does (HP-09,
   t.ok(TARGETS.length >= 300, `${TARGETS.length} targets`)
   t.equal(new Set(TARGETS.map(({ name }) => name)).size, TARGETS.length, 'each has its own name')
 
-  const statuses = new Map<Target, number>()
+  const statuses = new Map<PathTarget, number>()
   const left = TARGETS.map((target, number) => ({ target, number }))
   async function work(): Promise<void> {
     let client = await connectRaw(world, postern)
@@ -124,7 +67,3 @@ t.test('what was matched is what arrives, byte for byte, or nothing does (HP-09,
     t.ok(paths.has(path), `${target.name}: logged as it was matched`)
   }
 })
-
-function bytesOf({ target, padding = 0 }: Target): string {
-  return target + 'a'.repeat(padding)
-}
