@@ -27,9 +27,11 @@ export class Inspector {
       await once(socket, 'open', { signal })
       return await action(new Inspector(socket))
     } finally {
-      const closed = once(socket, 'close', { signal })
-      socket.close()
-      await closed
+      if (socket.readyState !== WebSocket.CLOSED) {
+        const closed = once(socket, 'close', { signal })
+        socket.close()
+        await closed
+      }
     }
   }
 
