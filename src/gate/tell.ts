@@ -93,15 +93,8 @@ export function tellMalformed(
 ): void {
   house.metrics.requestStarted()
   house.recorder.record({
-    ...{
-      at: house.now(),
-      route: null,
-      method: '',
-      path: null,
-      status: answerOf(denial).status,
-      outcome: 'denied',
-      denial,
-    },
+    at: house.now(),
+    ...{ route: null, method: '', path: null, status: answerOf(denial).status, outcome: 'denied', denial },
     ...{ broken: null, clientId: null, subject: null, flow: null, actor: null, thumbprint: null },
     ...{ clientAddress, interactionId, policyHash: gate.policyHash, seconds: null, decisionSeconds: null },
     ...{ upstream: null, address: null, attempts: 0, upstreamSeconds: null },
