@@ -15,7 +15,7 @@ const retry = z
       ),
   })
   .describe(
-    'GET, HEAD and OPTIONS requests without a body that failed before their answer began are sent again. Without it, only this is repeated, once: a GET or HEAD whose connection, kept open from an exchange before, is reset before a byte of the answer.',
+    'GET, HEAD and OPTIONS requests without a body that failed before their answer began are sent again. Without it, only this is repeated, once: a GET or HEAD whose connection, kept open from an exchange before, ends before a byte of the answer.',
   )
 
 const NOT_A_TARGET = words(

@@ -224,7 +224,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     } else this.#fail(upstreamFailure(this.#to.upstream.name, error), true)
   }
 
-  /** The upstream closed an idle connection just as it was taken: it has seen nothing, and said nothing. */
+  /** The upstream ended an idle connection just as it was taken, and said nothing. Nobody knows whether it has seen the request. */
   get #mayRetry(): boolean {
     const { method } = this.#grant.request
     return (
