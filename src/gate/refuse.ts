@@ -108,7 +108,7 @@ function parameterFields({ parameters: { allow, retryAfterSeconds } }: Denial): 
 function canReuseConnection(response: OutgoingAnswer, denial: Denial): boolean {
   const request = response.req
   // On a stream neither bytes in doubt nor an unread body concern what follows on the connection.
-  if (request.httpVersion === '2.0') return denial.parameters.endsConnection !== true
+  if (request.httpVersion === '2') return denial.parameters.endsConnection !== true
   if (DENIALS[denial.code].step === 'readRequest' || denial.code === 'body_too_large') return false
   if (denial.parameters.endsConnection === true) return false
   if (request.headers.upgrade !== undefined || request.headers.expect !== undefined) return false

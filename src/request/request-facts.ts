@@ -36,8 +36,8 @@ const BAD_ESCAPE = /%(?![0-9A-Fa-f]{2})/
 /** RFC 3986 host and port, as far as a served host can need it. */
 const AUTHORITY = /^(?:[A-Za-z0-9\-._]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?$/
 
-/** 2.0 comes in the words of 1.1 (`http2-head.ts`). */
-const VERSIONS: ReadonlySet<string> = new Set(['1.1', '1.0', '2.0'])
+/** 2 comes in the words of 1.1 (`http2-head.ts`). A request line may say 2.0, and is refused. */
+const VERSIONS: ReadonlySet<string> = new Set(['1.1', '1.0', '2'])
 
 /** Fields that decide something here or upstream and that Node would join or halve; each may occur once. */
 const SINGLE_FIELDS = [

@@ -8,7 +8,7 @@ import type { Socket } from 'node:net'
 export interface IncomingRequest {
   readonly method?: string | undefined
   readonly url?: string | undefined
-  /** `1.0`, `1.1` or `2.0`. */
+  /** `1.0`, `1.1` or, for a stream, `2`. A parser of HTTP/1 also reads `2.0`, which is no version to anybody. */
   readonly httpVersion: string
   /** Fields in order as in HTTP/1: Host, and the framing of the body, are among them. */
   readonly rawHeaders: string[]

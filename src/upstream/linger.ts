@@ -10,7 +10,7 @@ const LINGER_MS = 2000
  */
 export function endWhenRead(response: OutgoingAnswer, request: IncomingRequest): void {
   // A stream ends on its own: the rest of the request cannot reset its answer (RFC 9113 section 8.1).
-  if (request.httpVersion === '2.0') {
+  if (request.httpVersion === '2') {
     response.end()
     return
   }

@@ -9,7 +9,7 @@ import type { IncomingRequest } from '../../upstream/client-message.js'
  * of a body has arrived before it has been read, and calls a body that breaks off ended.
  */
 export class StreamRequest extends Readable implements IncomingRequest {
-  readonly httpVersion = '2.0'
+  readonly httpVersion = '2'
   readonly method: string
   readonly url: string
   readonly rawHeaders: string[]
