@@ -9,9 +9,21 @@ import type { Budget } from '../sources/budget.js'
  * for each guess (docs/decisions/0019).
  */
 export interface Failures {
-  /** Asked before a signature is verified or an issuer is asked; what is known already needs no admission. */
-  readonly admit: (caller: Caller, connection: object) => Promise<Denial | null>
+  /**
+   * Asked before a signature is verified or an issuer is asked; what is known already needs no admission. Beyond the budget the
+   * attempts of a connection wait for each other: a hundred streams at once would be a hundred guesses for one handshake.
+   */
+  readonly admit: (caller: Caller, connection: object, attempt: object) => Promise<Denial | null>
   readonly note: (denial: Denial, caller: Caller, connection: object) => void
+  /** What came of an attempt is known, and noted; the next one of its connection is admitted, or not. */
+  readonly judged: (connection: object, attempt: object) => void
+}
+
+/** The one attempt of a connection that is being judged. */
+interface Turn {
+  readonly attempt: object
+  readonly over: Promise<void>
+  readonly end: () => void
 }
 
 /** What well-behaved clients are told in the course of things; it costs no more than any other answer. */
@@ -31,17 +43,24 @@ const INVITATIONS: ReadonlySet<DenialCode> = new Set([
 export function createFailures(budget: Budget, perSeconds: number, stopwatch: () => number): Failures {
   /** When a connection failed last; gone with the connection. */
   const failedAt = new WeakMap<object, number>()
+  const turns = new WeakMap<object, Turn>()
   return {
-    async admit(caller, connection) {
-      const last = failedAt.get(connection)
-      if (last === undefined || stopwatch() - last >= perSeconds) return null
-      const wait = await budget.wait(nameToCountBy('certificate', caller, null))
-      return wait === null
-        ? null
-        : new Denial('rate_limited', 'too many failed authentications', {
+    async admit(caller, connection, attempt) {
+      for (;;) {
+        const wait = await budget.wait(nameToCountBy('certificate', caller, null))
+        if (wait === null) return null
+        const last = failedAt.get(connection)
+        if (last !== undefined && stopwatch() - last < perSeconds)
+          return new Denial('rate_limited', 'too many failed authentications', {
             retryAfterSeconds: wait,
             endsConnection: true,
           })
+        const turn = turns.get(connection)
+        if (turn === undefined) turns.set(connection, newTurn(attempt))
+        // Its own: a proof is looked at after the token.
+        if (turn === undefined || turn.attempt === attempt) return null
+        await turn.over
+      }
     },
     note(denial, caller, connection) {
       if (answerOf(denial).status !== 401 || INVITATIONS.has(denial.code)) return
@@ -50,5 +69,19 @@ export function createFailures(budget: Budget, perSeconds: number, stopwatch: ()
       failedAt.set(connection, stopwatch())
       void budget.spend(nameToCountBy('certificate', caller, null))
     },
+    judged(connection, attempt) {
+      const turn = turns.get(connection)
+      if (turn?.attempt !== attempt) return
+      turns.delete(connection)
+      turn.end()
+    },
   }
+}
+
+function newTurn(attempt: object): Turn {
+  let end = (): void => {}
+  const over = new Promise<void>(resolve => {
+    end = resolve
+  })
+  return { attempt, over, end }
 }

@@ -55,7 +55,7 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   const insufficient = certificateSuffices(route, certificate)
   if (insufficient !== null) return insufficient
 
-  const admit = () => house.failures.admit(caller, arrival.request.socket)
+  const admit = () => house.failures.admit(caller, arrival.request.socket, arrival)
   const asked =
     credentials === null || route.token === null
       ? null
@@ -98,6 +98,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     decided = house.stopwatch()
     if (grant instanceof Denial && trace.caller !== null)
       house.failures.note(grant, trace.caller, arrival.request.socket)
+    house.failures.judged(arrival.request.socket, arrival)
     result =
       grant instanceof Denial
         ? grant
@@ -105,6 +106,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
   } catch (fault) {
     house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
+    house.failures.judged(arrival.request.socket, arrival)
     result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
     refuseUnlessLate(gate, house, arrival, trace, result)
   }

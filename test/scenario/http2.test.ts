@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { ClientHttp2Session } from 'node:http2'
 import t from 'tap'
-import { answerOf, ask2, connectHttp2 } from '../support/http2-client.js'
+import { answerOf, ask2, connectHttp2, END_STREAM, FRAME, pseudo, RawHttp2 } from '../support/http2-client.js'
 import {
   ask,
   boundToken,
@@ -451,6 +451,23 @@ t.test('who guesses tokens loses the connection, with an answer', async t => {
   t.equal(status, 429)
   t.ok(headers['retry-after'])
   t.equal((await away)[0], 0)
+  // A hundred streams at once are no hundred guesses for one handshake.
+  const token = (jti: string) =>
+    boundToken(world, world.client, 'client_credentials', { scope: 'partners', jti, cnf: undefined })
+  const together = async (tokens: readonly string[]) => {
+    const own = await RawHttp2.connect(world, strict)
+    t.teardown(() => own.destroy())
+    for (const [i, each] of tokens.entries())
+      own.head(1 + 2 * i, [...pseudo('GET', '/partners/1'), ['authorization', `Bearer ${each}`]])
+    const ends = () => own.frames.filter(({ type, flags }) => type === FRAME.data && flags === END_STREAM)
+    await own.until(() => ends().length === tokens.length, 'the answers')
+    return Promise.all(tokens.map((_, i) => own.outcome(1 + 2 * i)))
+  }
+  const names = Array.from({ length: 20 }, (_, i) => `jti-${i}`)
+  const guesses = await together(names.map(name => `${token(name).slice(0, -8)}AAAAAAAA`))
+  t.equal(guesses.filter(each => each === 'answered 401').length, 1, 'one signature is verified')
+  t.equal(guesses.filter(each => each === 'answered 429').length, 19)
+  t.same(await together(names.map(token)), Array(20).fill('answered 200'), 'an honest crowd is served')
 })
 
 t.test(
