@@ -420,6 +420,15 @@ t.test('a client that never opens its window is given up, after a refusal as wel
   t.not(await client.goaway(), null)
 })
 
+t.test('the body of a request that is refused is not kept while the refusal waits', async t => {
+  const client = await connect(SHUT)
+  client.head(1, pseudo('POST', '/nowhere'), END_HEADERS)
+  for (let i = 0; i < 4; i++) client.write(frame(FRAME.data, 0, 1, Buffer.alloc(16_000)))
+  await client.until(() => client.has(FRAME.windowUpdate, 1), 'room for more, as what came is thrown away')
+  t.notOk(client.has(FRAME.reset, 1), 'while the refusal still waits')
+  client.destroy()
+})
+
 t.test('frames that break the protocol end the connection, and none stays open behind', async t => {
   upstream.script(answer(200))
   const cases: Record<string, (client: RawHttp2) => void> = {

@@ -154,10 +154,11 @@ const NO_HEAD: Http2Head = { method: '', target: '', headers: [] }
 /** What is left of a stream once all is written. A client that does not read, or sends on, keeps it for a time only. */
 function seeOff(stream: ServerHttp2Stream, request: StreamRequest, stallMs: number): void {
   if (stream.destroyed) return
+  // At once: what waits to be read, a window of each stream, is counted by no limit from here on.
+  request.discard()
   let timer = setTimeout(() => breakOff(stream), stallMs)
   const onWritten = (): void => {
     clearTimeout(timer)
-    request.discard()
     // RFC 9113 section 8.1: the answer is whole, and the rest of the request is not needed.
     timer = setTimeout(() => {
       stream.close(constants.NGHTTP2_NO_ERROR)

@@ -57,9 +57,10 @@ export class StreamRequest extends Readable implements IncomingRequest {
     this.#stream.resume()
   }
 
-  /** Nobody wants the rest; the client may finish sending it all the same. */
+  /** Nobody wants the rest, nor what has come of it; the client may finish sending it all the same. */
   discard(): void {
     this.#isDiscarding = true
+    this.read()
     this.#stream.resume()
   }
 }
