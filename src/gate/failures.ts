@@ -47,19 +47,22 @@ export function createFailures(budget: Budget, perSeconds: number, stopwatch: ()
   return {
     async admit(caller, connection, attempt) {
       for (;;) {
+        const turn = turns.get(connection)
+        const last = failedAt.get(connection)
+        const hasFailed = last !== undefined && stopwatch() - last < perSeconds
+        // Its own: a proof is looked at after the token.
+        if (!hasFailed && (turn === undefined || turn.attempt === attempt)) {
+          if (turn === undefined) turns.set(connection, newTurn(attempt))
+          return null
+        }
         const wait = await budget.wait(nameToCountBy('certificate', caller, null))
         if (wait === null) return null
-        const last = failedAt.get(connection)
-        if (last !== undefined && stopwatch() - last < perSeconds)
+        if (hasFailed)
           return new Denial('rate_limited', 'too many failed authentications', {
             retryAfterSeconds: wait,
             endsConnection: true,
           })
-        const turn = turns.get(connection)
-        if (turn === undefined) turns.set(connection, newTurn(attempt))
-        // Its own: a proof is looked at after the token.
-        if (turn === undefined || turn.attempt === attempt) return null
-        await turn.over
+        await turn?.over
       }
     },
     note(denial, caller, connection) {
