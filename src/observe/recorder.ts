@@ -9,7 +9,7 @@ const WAIT_MS = 20
 
 /**
  * One log line and one set of counters for every request. Many requests are told of at a time: between two of them all other code
- * has run, and with it the processor has forgotten this; told of together they cost a third.
+ * has run, and with it the processor has forgotten this; told of together they cost half.
  */
 export class Recorder {
   readonly #log: Logger
