@@ -19,6 +19,7 @@ const CUTS: readonly { readonly of: (text: string) => string; readonly isCutShor
   { of: text => text.replace(/[?#].*$/s, ''), isCutShort: true },
 ]
 
+const ENCODED_SLASH = /%2f/i
 /** So many layers of encoding may a path have; `canonicalPath` refuses more. */
 const LAYERS = 2
 /** Ordinary paths have four at most; those made to have many would cost time. */
@@ -68,13 +69,24 @@ function withCuts(texts: Texts): Texts {
 
 function decoded(texts: Texts): Texts {
   const next = new Map<string, boolean>()
-  for (const [text, isCutShort] of texts) {
-    const plain = decode(text)
-    if (plain === null) continue // a lone % that `canonicalPath` let through: nothing is left to decode
-    keep(next, plain, isCutShort)
-    keep(next, compatible(plain), isCutShort)
-  }
+  for (const [text, isCutShort] of texts)
+    for (const plain of decodings(text)) {
+      keep(next, plain, isCutShort)
+      keep(next, compatible(plain), isCutShort)
+    }
   return next
+}
+
+/**
+ * What one layer of decoding makes of a text, all of it or all but slashes (RFC 3986 section 6.2.2.2, and servers that keep `%2F`):
+ * then one segment can become a literal of a template while another stays a parameter.
+ */
+function decodings(text: string): readonly string[] {
+  const plain = decode(text)
+  if (plain === null) return [] // a lone % that `canonicalPath` let through: nothing is left to decode
+  if (!ENCODED_SLASH.test(text)) return [plain]
+  const butSlashes = decode(text.replaceAll(/%2f/gi, '%252F'))
+  return butSlashes === null ? [plain] : [plain, butSlashes]
 }
 
 /** The spelling that a template has for decoded text: only what must be encoded is. */

@@ -49,6 +49,18 @@ t.test('each relaxation lets through what it names, on its own route only', asyn
   }
 })
 
+t.test('a slash that stays encoded hides no other route', async t => {
+  // An upstream that decodes letters alone reads /s/r%2Fs, which is a path of the first.
+  const routes = index(
+    route('GET /s/{b}', ['encodedSlash', 'encodedUnreserved']),
+    route('GET /{e}/{f}', ['encodedSlash', 'encodedUnreserved', 'encodedPercent']),
+  )
+  for (const path of ['/%73/r%2Fs', '/%73/r%2fs', '/%2573/r%2Fs', '/%2573/r%252Fs'])
+    t.match(answer(routes, 'GET', path), /^path_ambiguous/, path)
+  t.equal(answer(routes, 'GET', '/s/r%2Fs'), 'GET /s/{b}')
+  t.equal(answer(routes, 'GET', '/%74/r%2Fs'), 'GET /{e}/{f}')
+})
+
 t.test('an odd path that could be read as the path of another route is refused', async t => {
   const all = [...AMBIGUITIES]
   const routes = index(
