@@ -36,6 +36,8 @@ Ratio of Postern to the anchor. Lower is better.
 |---|---|---|---|
 ${goalRows(ratios)}
 
+What a request is made of, and what was tried: [decision 27](decisions/0027-what-a-request-costs.md).
+
 ## Conditions
 
 ${conditionRows(conditions)}
