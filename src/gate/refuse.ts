@@ -2,7 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { answerOf, DENIALS, type Denial } from '../decision/denials.js'
 import type { ErrorFormat } from '../policy/policy.js'
-import type { OutgoingAnswer } from '../upstream/client-message.js'
+import { hasOwnStream, type OutgoingAnswer } from '../upstream/client-message.js'
 import { endWhenRead } from '../upstream/linger.js'
 import { withMetadataUrl } from './answer-metadata.js'
 import { challengesFor, type Offer } from './challenge.js'
@@ -108,7 +108,7 @@ function parameterFields({ parameters: { allow, retryAfterSeconds } }: Denial): 
 function canReuseConnection(response: OutgoingAnswer, denial: Denial): boolean {
   const request = response.req
   // On a stream neither bytes in doubt nor an unread body concern what follows on the connection.
-  if (request.httpVersion === '2') return denial.parameters.endsConnection !== true
+  if (hasOwnStream(request)) return denial.parameters.endsConnection !== true
   if (DENIALS[denial.code].step === 'readRequest' || denial.code === 'body_too_large') return false
   if (denial.parameters.endsConnection === true) return false
   if (request.headers.upgrade !== undefined || request.headers.expect !== undefined) return false

@@ -61,3 +61,8 @@ export interface OutgoingAnswer {
   once(event: 'finish' | 'close' | 'drain', listener: () => void): unknown
   removeListener(event: 'finish' | 'close' | 'drain', listener: () => void): unknown
 }
+
+/** Whether the request has a stream of its own: what becomes of it concerns nothing else on its connection. */
+export function hasOwnStream({ httpVersion }: Pick<IncomingRequest, 'httpVersion'>): boolean {
+  return httpVersion === '2'
+}

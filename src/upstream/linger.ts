@@ -1,5 +1,5 @@
 /** The end of an answer that is written while its request is still arriving. */
-import type { IncomingRequest, OutgoingAnswer } from './client-message.js'
+import { hasOwnStream, type IncomingRequest, type OutgoingAnswer } from './client-message.js'
 
 /** The rest of the request is read, and thrown away, for so many milliseconds. */
 const LINGER_MS = 2000
@@ -10,7 +10,7 @@ const LINGER_MS = 2000
  */
 export function endWhenRead(response: OutgoingAnswer, request: IncomingRequest): void {
   // A stream ends on its own: the rest of the request cannot reset its answer (RFC 9113 section 8.1).
-  if (request.httpVersion === '2') {
+  if (hasOwnStream(request)) {
     response.end()
     return
   }
