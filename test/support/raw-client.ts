@@ -150,17 +150,6 @@ export class RawClient {
   }
 }
 
-/** Connects, writes, and returns all bytes until the other side closes. */
-export async function rawExchange(options: RawClientOptions, bytes: string | Buffer): Promise<Buffer> {
-  const client = await RawClient.connect(options)
-  try {
-    client.write(bytes)
-    return (await client.closed()).rest
-  } finally {
-    client.destroy()
-  }
-}
-
 /** What decides where a message ends, apart from its header. */
 export interface Framing {
   /** Of the request that an answer belongs to. */
