@@ -2,9 +2,9 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../test/support/root.js'
 import type { Material } from './material.js'
 import { run, versionOf } from './processes.js'
-import { ROOT } from './root.js'
 
 /** What bench/loadgen.c prints. Statuses and errors are those of the whole run, all else is of the counted part. */
 export interface LoadResult {

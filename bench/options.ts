@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { ROOT } from '../test/support/root.js'
 import type { Algorithm, ServerKey } from './material.js'
-import { ROOT } from './root.js'
 
 export interface Options {
   readonly quick: boolean

@@ -1,10 +1,10 @@
 /** bench/record.json: the run that later ones are compared with. Ratios are compared, since machines differ. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../test/support/root.js'
 import type { Conditions } from './conditions.js'
 import type { Ratio, Ratios } from './ratios.js'
 import type { Results } from './results.js'
-import { ROOT } from './root.js'
 
 const FILE = join(ROOT, 'bench', 'record.json')
 /** Less is within the noise of two runs. */

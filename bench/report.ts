@@ -1,11 +1,11 @@
 /** docs/performance.md: the figures of a run, for people. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../test/support/root.js'
 import { ENOUGH_QUIET, type Summary } from './measure.js'
 import { GOALS, memoryPerConnection, type Ratios } from './ratios.js'
 import type { Run } from './record.js'
 import type { Results } from './results.js'
-import { ROOT } from './root.js'
 import { SCENARIOS } from './scenarios.js'
 import type { Target } from './targets/target.js'
 

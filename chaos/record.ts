@@ -1,10 +1,10 @@
 /** Puts the figures of a run into docs/reliability.md, between the marks of its kind. */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from '../test/support/root.js'
 
-const FILE = join(dirname(fileURLToPath(import.meta.url)), '..', '..', 'docs', 'reliability.md')
+const FILE = join(ROOT, 'docs', 'reliability.md')
 
 /** Where figures come from: without it they mean nothing. */
 export function conditions(words: string): string {

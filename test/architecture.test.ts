@@ -1,10 +1,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, posix, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, posix, relative } from 'node:path'
 import t from 'tap'
 import ts from 'typescript'
+import { ROOT } from './support/root.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const SOURCES = join(ROOT, 'src')
 
 /** A file imports its own folder and lower floors. Folders that share a floor are strangers. */

@@ -1,12 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
+import { ROOT } from './support/root.js'
 import { hasTest } from './support/test-titles.js'
 
 // docs/conformance.md: every clause, and the test that holds it.
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const PAGE = 'docs/conformance.md'
 const SELF = 'test/conformance-table.test.ts'
 

@@ -1,10 +1,9 @@
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { validate } from 'dockerfile-utils'
 import t from 'tap'
+import { ROOT } from './support/root.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const DOCKERFILE = readFileSync(join(ROOT, 'Dockerfile'), 'utf8')
 
 interface Instruction {

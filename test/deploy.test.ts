@@ -1,15 +1,14 @@
 import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { parse, parseAllDocuments } from 'yaml'
 import { makeDevelopmentCertificates } from '../src/cli/certs.js'
 import { loadConfiguration } from '../src/config/load.js'
 import { formatProblem } from '../src/config/problem.js'
 import { METRICS } from '../src/observe/metric-table.js'
+import { ROOT } from './support/root.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const ALERTS = join(ROOT, 'deploy/prometheus/alerts.yml')
 const UNIT = join(ROOT, 'deploy/systemd/postern.service')
 const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as { version: string }

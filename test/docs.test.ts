@@ -1,16 +1,15 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, normalize } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { makeDevelopmentCertificates } from '../src/cli/certs.js'
 import { policyJsonSchema } from '../src/config/json-schema.js'
 import { loadConfiguration } from '../src/config/load.js'
 import { formatProblem } from '../src/config/problem.js'
 import { DENIALS } from '../src/decision/denials.js'
+import { ROOT } from './support/root.js'
 import { generatedDocs } from './write-docs.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const textOf = (path: string) => readFileSync(join(ROOT, path), 'utf8')
 const filesBelow = (folder: string, ending: string) =>
   readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })

@@ -7,12 +7,12 @@
  */
 import { execFile, spawn } from 'node:child_process'
 import { existsSync, mkdirSync, realpathSync } from 'node:fs'
-import { delimiter, dirname, join } from 'node:path'
+import { delimiter, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { ROOT } from './support/root.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const MAJORS = [20, 22, 24, 26] as const
 const DEFAULT_WORDS = ['wire/', 'upstream/', 'relaxed-paths', 'request/']
 const INSTALL_TIMEOUT_MS = 300_000

@@ -5,11 +5,11 @@
 import { spawn } from 'node:child_process'
 import { createWriteStream, existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs'
 import { createRequire } from 'node:module'
-import { dirname, join, relative } from 'node:path'
+import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { ROOT } from './support/root.js'
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 const RESULTS = join(ROOT, 'build', 'test-results.tap')
 
 /** What became of one test file. A test is an innermost subtest, or a file without any. */

@@ -1,12 +1,10 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join, parse } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join, parse } from 'node:path'
 import t from 'tap'
+import { ROOT } from './support/root.js'
 import { hasTest } from './support/test-titles.js'
 
 // SECURITY.md: every attack, the defence, and the tests that hold it.
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 
 const CLASSES = [
   'Spoofing and authentication',

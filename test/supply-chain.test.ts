@@ -1,11 +1,11 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { ROOT } from './support/root.js'
 import {
   billOfMaterials,
   licenceFile,
   lockedPackages,
-  ROOT,
   runtimePackages,
   SBOM_FILE,
 } from './support/supply-chain.js'

@@ -5,9 +5,8 @@ import { fileURLToPath } from 'node:url'
 import { policyJsonSchema } from '../src/config/json-schema.js'
 import { type Challenge, DENIALS, type Step } from '../src/decision/denials.js'
 import { METRICS, type MetricSpec } from '../src/observe/metric-table.js'
+import { ROOT } from './support/root.js'
 import { licencesPage } from './support/supply-chain.js'
-
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..')
 
 /** The generated files, by their names, as they should be. */
 export function generatedDocs(): ReadonlyMap<string, string> {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../../test/support/root.js'
 import { AUDIENCE, ISSUER } from '../material.js'
-import { ROOT } from '../root.js'
 import type { Target } from './target.js'
 
 const PROTOTYPE = join(ROOT, 'build', 'bench', 'targets', 'http-proxy-prototype.js')

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { ROOT } from '../../test/support/root.js'
 import { AUDIENCE, HOST, ISSUER } from '../material.js'
-import { ROOT } from '../root.js'
 import { type Place, type Target, write } from './target.js'
 
 const MAIN = join(ROOT, 'dist', 'main.js')

@@ -4,8 +4,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { type Evidence, type Explanation, explainRequest } from '../../src/cli/explain-request.js'
 import { coloured } from '../../src/cli/output.js'
@@ -14,11 +13,11 @@ import type { DenialCode } from '../../src/decision/denials.js'
 import { thumbprintOf } from '../../src/request/certificate-facts.js'
 import { createAuthority, type Issued } from '../support/pki.js'
 import { ask, HOST, type Identity, MAIN, startCounting, startPostern } from '../support/postern.js'
+import { ROOT } from '../support/root.js'
 import { encode, newSigningKey, type Overrides, signToken } from '../support/token-issuer.js'
 
 // The commands as people and pipelines use them (DESIGN section 5): the real bin, its output and its exit code.
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
 const directory = t.testdir()
 const inDirectory = (name: string) => join(directory, name)
 const write = (name: string, text: string) => {

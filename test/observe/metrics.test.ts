@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
 import { CombinedMetrics } from '../../src/observe/combined-metrics.js'
 import { DEFAULTS_ACROSS, METRICS } from '../../src/observe/metric-table.js'
 import { Metrics } from '../../src/observe/metrics.js'
+import { ROOT } from '../support/root.js'
 
 const PARTS = { hash: 'a', certificates: [], lists: [], addresses: [] }
 const NOBODY = { fetched: [], asked: [] }
@@ -72,7 +72,7 @@ t.test('the start is no reload', async t => {
 })
 
 t.test('the alert on stale keys asks for failures, not for an age that a long refresh reaches', async t => {
-  const file = join(dirname(fileURLToPath(import.meta.url)), '../../../deploy/prometheus/alerts.yml')
+  const file = join(ROOT, 'deploy/prometheus/alerts.yml')
   const { groups } = parse(readFileSync(file, 'utf8'))
   const rules: { alert: string; expr: string }[] = groups.flatMap(({ rules }: { rules: unknown }) => rules)
   const stale = rules.find(({ alert }) => alert === 'PosternKeysStale')

@@ -4,8 +4,7 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { Agent, createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { type EndpointRow, namedScopes, readEndpointTable, scopesOf } from '../../demo/endpoint-table.js'
 import type { DenialCode } from '../../src/decision/denials.js'
@@ -19,12 +18,12 @@ import {
   startPostern,
   type Trusting,
 } from '../support/postern.js'
+import { ROOT } from '../support/root.js'
 import { createTokenIssuer, type Overrides } from '../support/token-issuer.js'
 
 // The policies.yaml of the repository, with certificates of `postern certs`, judged by demo/api-security.md: every row
 // with the right and the wrong token, scope, flow and certificate. Only addresses are set from outside.
 
-const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
 /** The Host and audience that the policy names. */
 const ORIGIN = 'https://localhost:8443'
 

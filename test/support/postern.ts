@@ -5,10 +5,10 @@ import { createServer, request as httpRequest, type IncomingMessage, type Server
 import { request as httpsRequest, type RequestOptions } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { type Authority, createAuthority, type Issued } from './pki.js'
 import { RawClient } from './raw-client.js'
+import { ROOT } from './root.js'
 import {
   createTokenIssuer,
   type Overrides,
@@ -18,7 +18,7 @@ import {
 
 /** The name that test policies serve; clients connect to 127.0.0.1 and say this name in SNI and Host. */
 export const HOST = 'api.bank.example'
-export const MAIN = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..', 'dist', 'main.js')
+export const MAIN = join(ROOT, 'dist', 'main.js')
 const START_DEADLINE_MS = 20_000
 
 /** Who issues what in a test: authorities, a server certificate, two clients and a token issuer on loopback. */

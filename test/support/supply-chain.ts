@@ -1,10 +1,9 @@
 /** What the lock file says of the packages that run in production: a bill of materials and a page of licences. */
 import { createHash } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
+import { ROOT } from './root.js'
 
-export const ROOT = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..')
 export const SBOM_FILE = 'sbom.cdx.json'
 
 /** An entry of the lock file. */

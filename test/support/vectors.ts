@@ -1,10 +1,7 @@
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-/** Seen from build/test/support/. */
-const FOLDER = fileURLToPath(new URL('../../../test/vectors', import.meta.url))
+import { ROOT } from './root.js'
 
 /** The path of a file or folder of test/vectors/, wherever the tests are started. */
 export function vectors(name: string): string {
-  return join(FOLDER, name)
+  return join(ROOT, 'test', 'vectors', name)
 }
