@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { TLSSocket } from 'node:tls'
 import type { Denial } from '../decision/denials.js'
 import type { CertificateFacts } from '../request/certificate-facts.js'
+import { onceAllIsRead } from '../upstream/turn.js'
 
 /** A client that neither reads nor closes keeps a connection that we have ended for so many milliseconds. */
 export const LINGER_MS = 2000
@@ -17,6 +18,10 @@ export interface Arrived {
   readonly interactionId: string
   /** Why the rest of it could not be read. */
   malformed: Denial | null
+  /** Its turn has come, and nobody else needs to tell of it. */
+  isBegun: boolean
+  /** Never rejects. */
+  readonly handle: () => Promise<void>
 }
 
 /** One TLS connection: who is at the other end, and whose turn it is. */
@@ -31,12 +36,11 @@ export class Connection {
   isOld = false
   /** The request that arrived last. */
   latest: Arrived | null = null
-  /** Requests that are being handled or wait for their turn. */
-  pending = 0
-  #turn: Promise<void> = Promise.resolve()
-  #release: () => void = () => {}
   #ended = false
-  #answering: ServerResponse | null = null
+  /** Requests that have arrived; the first of them is being handled, and leaves when its answer is off the connection. */
+  readonly #arrived: Arrived[] = []
+  #isHandled = false
+  #isOff = false
 
   /** @param ageMs how long it may last */
   constructor(socket: TLSSocket, certificate: CertificateFacts | null, trustId: string, ageMs: number) {
@@ -47,8 +51,13 @@ export class Connection {
     const age = setTimeout(() => this.#growOld(), ageMs)
     socket.once('close', () => {
       clearTimeout(age)
-      this.#release()
+      this.#onOff()
     })
+  }
+
+  /** Requests that are being handled or wait for their turn. */
+  get pending(): number {
+    return this.#arrived.length
   }
 
   /** Nothing that arrives can be answered any more, so nothing may be done (RFC 9112 section 9.6). */
@@ -58,29 +67,44 @@ export class Connection {
 
   /**
    * Handles one request after the other: one that is pipelined behind a refusal that closes must not be carried out,
-   * and a crowd of them must not take the places of everybody else. Resolves when the answer is off the connection.
+   * and a crowd of them must not take the places of everybody else.
    */
-  inTurn(arrived: Arrived, handle: () => Promise<void>): Promise<void> {
+  handleInTurn(arrived: Arrived): void {
     this.latest = arrived
-    this.pending += 1
+    this.#arrived.push(arrived)
     if (this.pending > MOST_PIPELINED) this.socket.destroy()
-    this.#turn = this.#after(this.#turn, arrived, handle)
-    return this.#turn
+    if (this.pending === 1) onceAllIsRead(this.#begin)
   }
 
-  async #after(before: Promise<void>, arrived: Arrived, handle: () => Promise<void>): Promise<void> {
-    if (this.pending > 1) await before
-    if (this.isOver) arrived.request.resume()
-    else {
-      this.#answering = arrived.response
-      const off = new Promise<void>(resolve => {
-        this.#release = resolve
-        arrived.response.once('close', resolve)
-      })
-      await handle()
-      await off
+  readonly #begin = (): void => {
+    const [next] = this.#arrived
+    if (next === undefined) return
+    if (this.isOver) {
+      next.request.resume()
+      this.#leave()
+      return
     }
-    this.pending -= 1
+    next.isBegun = true
+    next.response.on('close', this.#onOff)
+    void next.handle().then(this.#onHandled)
+  }
+
+  readonly #onHandled = (): void => {
+    this.#isHandled = true
+    if (this.#isOff) this.#leave()
+  }
+
+  /** Also when all of the connection is. */
+  readonly #onOff = (): void => {
+    this.#isOff = true
+    if (this.#isHandled) this.#leave()
+  }
+
+  #leave(): void {
+    this.#isHandled = false
+    this.#isOff = false
+    this.#arrived.shift()
+    this.#begin()
   }
 
   /** An answer that has not begun can still say that it is the last one. A tunnel is no answer, and goes on. */
@@ -88,7 +112,8 @@ export class Connection {
     this.isOld = true
     if (this.upgraded) return
     if (this.pending === 0) this.end()
-    else if (this.#answering?.headersSent === false) this.#answering.shouldKeepAlive = false
+    else if (this.#arrived[0]?.response.headersSent === false)
+      this.#arrived[0].response.shouldKeepAlive = false
   }
 
   /**

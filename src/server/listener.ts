@@ -124,9 +124,9 @@ export function createListener(
       house.metrics.connectionClosed()
     })
   })
-  server.on('request', (request, response) => void serve(request, response, null))
-  server.on('checkContinue', (request, response) => void serve(request, response, null))
-  server.on('checkExpectation', (request, response) => void serve(request, response, null))
+  server.on('request', (request, response) => serve(request, response, null))
+  server.on('checkContinue', (request, response) => serve(request, response, null))
+  server.on('checkExpectation', (request, response) => serve(request, response, null))
   server.on('upgrade', (request, socket, head) => serveDetached(request, socket, head, true))
   server.on('connect', (request, socket, head) => serveDetached(request, socket, head, false))
   server.on('clientError', (error, socket) => refuseMalformed(error, socket))
@@ -152,17 +152,19 @@ export function createListener(
     request: IncomingMessage,
     response: ServerResponse,
     upgrade: { socket: Duplex; head: Buffer } | null,
-  ): Promise<void> {
+  ): void {
     const connection = connections.get(request.socket)
     // Every TLS socket is known until it is closed.
-    if (connection === undefined) return Promise.resolve(void request.socket.destroy())
+    if (connection === undefined) {
+      request.socket.destroy()
+      return
+    }
     connection.upgraded ||= upgrade !== null
     // Read at once: the address is gone when the client is.
     const clientAddress = request.socket.remoteAddress ?? ''
     const interactionId = clientInteractionId(request.rawHeaders) ?? randomUUID()
-    const arrived: Arrived = { request, response, interactionId, malformed: null }
-    response.on('error', () => {}) // the client left; handleRequest notices by itself
-    return connection.inTurn(arrived, async () => {
+    response.on('error', ignore) // the client left; handleRequest notices by itself
+    const handle = async () => {
       const { certificate } = connection
       const malformed = () => arrived.malformed
       const arrival = { request, response, upgrade, clientAddress, interactionId, certificate, malformed }
@@ -170,7 +172,9 @@ export function createListener(
       if (isStale(connection) || house.isDraining()) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
       if (connection.pending === 1 && isLast(connection, response)) endAfterAnswer(connection, response)
-    })
+    }
+    const arrived: Arrived = { request, response, interactionId, malformed: null, isBegun: false, handle }
+    connection.handleInTurn(arrived)
   }
 
   /** Requests for which node:http gives up the connection: a refusal goes through a response of our own. */
@@ -178,7 +182,7 @@ export function createListener(
     socket.on('error', () => socket.destroy())
     const response = new ServerResponse(request)
     response.shouldKeepAlive = false
-    void serve(request, response, upgrades ? { socket, head } : null)
+    serve(request, response, upgrades ? { socket, head } : null)
   }
 
   function isStale(connection: Connection): boolean {
@@ -214,9 +218,8 @@ export function createListener(
     const { gate } = running()
     const broken = connection === undefined ? null : brokenRequest(connection)
     const interactionId = broken?.interactionId ?? randomUUID()
-    if (broken === null)
-      tellMalformed(gate, house, denial, (socket as TLSSocket).remoteAddress ?? '', interactionId)
-    else broken.malformed = denial
+    if (broken?.isBegun === true) broken.malformed = denial
+    else tellMalformed(gate, house, denial, (socket as TLSSocket).remoteAddress ?? '', interactionId)
     if (connection === undefined || !canStillBeAnswered(connection, broken)) {
       socket.destroy()
       return
@@ -296,6 +299,8 @@ function jittered(milliseconds: number): number {
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return [remoteAddress, remotePort, localAddress, localPort].join(' ')
 }
+
+function ignore(): void {}
 
 function codeOf(error: NodeJS.ErrnoException): DenialCode {
   switch (error.code) {

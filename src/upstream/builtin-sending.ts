@@ -1,6 +1,7 @@
 import { AnswerReader } from './answer-reader.js'
 import { requestHead } from './request-head.js'
 import type { Outgoing, Sending, SendingEvents } from './transport.js'
+import { onceAllIsJudged } from './turn.js'
 import {
   type Carried,
   ConnectionLost,
@@ -48,6 +49,10 @@ export class BuiltinSending implements Sending, Carried {
   }
 
   onReady(): void {
+    onceAllIsJudged(this.#begin)
+  }
+
+  readonly #begin = (): void => {
     const socket = this.#connection?.writable(this.#hasBody)
     if (socket === undefined) return
     // Head and first part of the body leave in one packet when both are there.

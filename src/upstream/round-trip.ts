@@ -13,6 +13,7 @@ import { requestHeaders } from './request-headers.js'
 import { type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
 import type { Answer, Sending, SendingEvents, Switched, Transport } from './transport.js'
 import type { Tunnels } from './tunnel.js'
+import { onceAllIsJudged } from './turn.js'
 import { upstreamFailure } from './upstream-failure.js'
 
 /** One address of an upstream and what forwarding to it needs, as a running engine holds it. */
@@ -295,8 +296,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
       this.#upload?.stop()
       if (chunk !== null) response.write(chunk)
       endWhenRead(response, request)
-    } else if (chunk === null || chunk.length === 0) response.end()
-    else response.end(chunk)
+    } else if (chunk === null || chunk.length === 0) onceAllIsJudged(() => response.end())
+    else onceAllIsJudged(() => response.end(chunk))
   }
 
   readonly #onWritten = (): void => this.#finish('complete')

@@ -1,5 +1,6 @@
 /** One connection to an upstream, which carries one exchange after the other, never two at once. */
 import type { Socket } from 'node:net'
+import { onceAllIsRead } from './turn.js'
 import { IDLE_MS, readOnAfterFailedWrites } from './upstream-agent.js'
 
 /** Where connections come from, and go back to. */
@@ -26,6 +27,10 @@ export class UpstreamConnection {
   readonly #socket: Socket
   readonly #source: ConnectionSource
   #exchange: Carried | null = null
+  /** Nothing of the answer to the present exchange has come. */
+  #isUnanswered = false
+  /** The beginning of an answer, which waits for its turn. */
+  #beginning: Buffer | null = null
   #isReady = false
   #isPatched = false
   /** Whether it has carried an exchange before. */
@@ -51,6 +56,7 @@ export class UpstreamConnection {
   /** Begins an exchange. */
   carry(exchange: Carried): void {
     this.#exchange = exchange
+    this.#isUnanswered = true
     if (this.#isReady) exchange.onReady()
   }
 
@@ -87,18 +93,31 @@ export class UpstreamConnection {
 
   destroy(): void {
     this.#exchange = null
+    this.#beginning = null
     this.#socket.destroy()
     this.#source.lose(this)
   }
 
   #onData(bytes: Buffer): void {
+    this.#readBeginning()
     // Bytes on an idle connection answer no request; what follows of them would be taken for the answer to the next,
     // which may be another client's (response queue poisoning, CWE-444).
     if (this.#exchange === null) this.destroy()
-    else this.#exchange.onData(bytes)
+    else if (this.#isUnanswered) {
+      this.#isUnanswered = false
+      this.#beginning = bytes
+      onceAllIsRead(this.#readBeginning)
+    } else this.#exchange.onData(bytes)
+  }
+
+  readonly #readBeginning = (): void => {
+    const bytes = this.#beginning
+    this.#beginning = null
+    if (bytes !== null) this.#exchange?.onData(bytes)
   }
 
   #onEnd(error: Error | null): void {
+    this.#readBeginning()
     const exchange = this.#exchange
     this.destroy()
     exchange?.onEnd(error)

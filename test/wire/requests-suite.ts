@@ -106,6 +106,38 @@ export async function requestsSuite(t: TAP, engine: Upstream['engine']): Promise
     t.equal(upstream.requests.length, 0)
   })
 
+  t.test(
+    'a body that cannot be read is told of once, in the packet of its head or behind it (HP-27)',
+    async t => {
+      const interactionId = (packets: number) => `0b6a2d55-0000-4000-8000-00000000000${packets}`
+      for (const packets of [1, 2]) {
+        const lines = ['Transfer-Encoding: chunked', `x-fapi-interaction-id: ${interactionId(packets)}`]
+        const client = await connect()
+        const bytes = [head('POST /open/a', ...lines), 'zz\r\n\r\n']
+        if (packets === 1) client.write(bytes.join(''))
+        else {
+          client.write(bytes[0] as string)
+          await upstream.until(
+            () => upstream.connections.length > 0,
+            5000,
+            () => 'the head is not forwarded',
+          )
+          client.write(bytes[1] as string)
+        }
+        t.equal((await client.answer()).status, 400, `${packets} packets`)
+        await client.closed()
+        await postern.logged(line => line.interactionId === interactionId(packets))
+      }
+      const told = postern.log().filter(({ code }) => code === 'request_malformed')
+      for (const packets of [1, 2])
+        t.equal(
+          told.filter(line => line.interactionId === interactionId(packets)).length,
+          1,
+          `${packets} packets`,
+        )
+    },
+  )
+
   t.test('after all this an ordinary request is served as on the first day', async t => {
     const client = await connect()
     for (let i = 0; i < 200; i++) {

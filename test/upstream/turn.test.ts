@@ -1,0 +1,46 @@
+import t from 'tap'
+import { onceAllIsJudged, onceAllIsRead } from '../../src/upstream/turn.js'
+
+const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
+
+t.test('what a turn brings is judged in order, and written when all of it is judged', async t => {
+  const seen: string[] = []
+  const request = (name: string) => async () => {
+    seen.push(`judge ${name}`)
+    await null // such as a token that is known
+    seen.push(`decided ${name}`)
+    onceAllIsJudged(() => seen.push(`write ${name}`))
+  }
+  for (const name of ['a', 'b', 'c']) onceAllIsRead(request(name))
+  t.same(seen, [], 'nothing before all is read')
+  await turn()
+  t.same(seen, [
+    ...['judge a', 'judge b', 'judge c'],
+    ...['decided a', 'decided b', 'decided c'],
+    ...['write a', 'write b', 'write c'],
+  ])
+})
+
+t.test('what comes meanwhile is for the next turn, and nothing is run twice', async t => {
+  const seen: string[] = []
+  onceAllIsRead(() => {
+    seen.push('first')
+    onceAllIsRead(() => seen.push('second'))
+    onceAllIsJudged(() => seen.push('written'))
+  })
+  await turn()
+  await turn()
+  t.same(seen, ['first', 'written', 'second'])
+})
+
+t.test('a single request does not wait for others', async t => {
+  const order: string[] = []
+  setImmediate(() => order.push('the next check phase'))
+  await new Promise<void>(resolve => {
+    setImmediate(() => {
+      onceAllIsRead(() => onceAllIsJudged(() => resolve()))
+      setTimeout(() => order.push('a timer'), 1000).unref()
+    })
+  })
+  t.same(order, ['the next check phase'])
+})
