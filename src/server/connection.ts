@@ -104,7 +104,7 @@ export class Connection {
     this.#isHandled = false
     this.#isOff = false
     this.#arrived.shift()
-    this.#begin()
+    if (this.pending > 0) onceAllIsRead(this.#begin)
   }
 
   /** An answer that has not begun can still say that it is the last one. A tunnel is no answer, and goes on. */
