@@ -36,7 +36,8 @@ export async function placeOf(target: Pick<Target, 'name'>, around: Surroundings
 /** Starts a target and puts it to the test; rejects when it does not enforce the policy. */
 export async function startInstance(target: Target, around: Surroundings): Promise<Instance> {
   const place = await placeOf(target, around)
-  const log = join(place.directory, 'output.log')
+  // Not beside the policy: Postern watches that directory, and would look at its files for each line.
+  const log = join(around.work, `run-${target.name}.log`)
   writeFileSync(log, '')
   const started = start({ ...target.prepare(place), cores: around.cores, log })
   try {

@@ -1,7 +1,8 @@
+import type { Socket } from 'node:net'
 import { AnswerReader } from './answer-reader.js'
 import { requestHead } from './request-head.js'
 import type { Outgoing, Sending, SendingEvents } from './transport.js'
-import { onceAllIsJudged } from './turn.js'
+import { onceAllIsJudged, onceAllIsRead } from './turn.js'
 import {
   type Carried,
   ConnectionLost,
@@ -25,6 +26,8 @@ export class BuiltinSending implements Sending, Carried {
   #owed: number | null
   /** null before the start, and as soon as nothing more of this exchange happens on it. */
   #connection: UpstreamConnection | null = null
+  /** What is written now leaves later, together. */
+  #isGathering = false
   #wasUsed = false
   #hasRead = false
   #isAnswered = false
@@ -56,26 +59,37 @@ export class BuiltinSending implements Sending, Carried {
     const socket = this.#connection?.writable(this.#hasBody)
     if (socket === undefined) return
     // Head and first part of the body leave in one packet when both are there.
+    this.#isGathering = this.#hasBody
     if (this.#hasBody) socket.cork()
     socket.write(this.#head, 'latin1')
     this.#events.connected()
     if (this.#hasBody) socket.uncork()
+    this.#isGathering = false
   }
 
   write(chunk: Buffer): boolean {
     const socket = this.#connection?.writable(true)
     if (socket === undefined) return true
-    if (this.#owed !== null) {
-      if (chunk.length > this.#owed) throw new Error('a body longer than its Content-Length')
-      this.#owed -= chunk.length
-      return socket.write(chunk)
+    this.#gather(socket)
+    if (this.#owed === null) {
+      socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
+      socket.write(chunk)
+      return socket.write('\r\n', 'latin1')
     }
+    if (chunk.length > this.#owed) throw new Error('a body longer than its Content-Length')
+    this.#owed -= chunk.length
+    return socket.write(chunk)
+  }
+
+  /** What one turn brings of a body is many records of TLS, and leaves as one. */
+  #gather(socket: Socket): void {
+    if (this.#isGathering) return
+    this.#isGathering = true
     socket.cork()
-    socket.write(`${chunk.length.toString(16)}\r\n`, 'latin1')
-    socket.write(chunk)
-    const takesMore = socket.write('\r\n', 'latin1')
-    socket.uncork()
-    return takesMore
+    onceAllIsRead(() => {
+      this.#isGathering = false
+      socket.uncork()
+    })
   }
 
   end(): void {

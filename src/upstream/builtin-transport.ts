@@ -16,11 +16,14 @@ export function createBuiltinTransport(origin: Origin, upstream: Upstream): Tran
   }
 }
 
+/** So much of a body waits for a slow upstream: what one read of a client's connection brings, or each would stop the client. */
+const WAITING_BYTES = 64 * 1024
+
 type Connect = (source: ConnectionSource) => UpstreamConnection
 
 /** How to open a connection; what does not change is made once. */
 function connector({ protocol, host, port }: Origin, { ca }: Upstream): Connect {
-  const address = { host, port, noDelay: true }
+  const address = { host, port, noDelay: true, highWaterMark: WAITING_BYTES }
   if (protocol === 'http:') return source => new UpstreamConnection(net.connect(address), 'connect', source)
   const options: tls.ConnectionOptions = {
     ...address,
