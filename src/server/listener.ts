@@ -275,9 +275,15 @@ function brokenRequest({ pending, latest }: Connection): Arrived | null {
   return pending > 0 && latest !== null && !latest.request.complete ? latest : null
 }
 
-/** Not once an answer has begun, or while another is due: a status line now would be read as part of that. */
-function canStillBeAnswered({ pending }: Connection, broken: Arrived | null): boolean {
-  return pending === 0 || (pending === 1 && broken !== null && !broken.response.headersSent)
+/**
+ * Not once an answer has begun, or while another is due: a status line now would be read as part of that. One that is
+ * written to its end is in front of it, also before the socket says so.
+ */
+function canStillBeAnswered({ pending, latest }: Connection, broken: Arrived | null): boolean {
+  if (pending > 1) return false
+  return broken !== null
+    ? !broken.response.headersSent
+    : pending === 0 || latest?.response.writableEnded === true
 }
 
 /** Gives the connection that node:http has let go to a response, which ends it. */

@@ -138,6 +138,23 @@ export async function requestsSuite(t: TAP, engine: Upstream['engine']): Promise
     },
   )
 
+  t.test('garbage right behind an answer is refused, and not cut off (HP-27)', async t => {
+    const statuses = new Map<number, number>()
+    async function ask(): Promise<void> {
+      for (let i = 0; i < 60; i++) {
+        const client = await connect()
+        client.write(head('GET /open/a'))
+        await client.answer()
+        client.write('garbage\r\n\r\n')
+        const { status } = await client.answer()
+        statuses.set(status, (statuses.get(status) ?? 0) + 1)
+        client.destroy()
+      }
+    }
+    await Promise.all(Array.from({ length: 8 }, ask))
+    t.same([...statuses], [[400, 480]])
+  })
+
   t.test('after all this an ordinary request is served as on the first day', async t => {
     const client = await connect()
     for (let i = 0; i < 200; i++) {
