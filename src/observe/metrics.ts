@@ -87,10 +87,42 @@ function remember(seen: Map<string, Set<string>>, issuer: string, result: string
   else results.add(result)
 }
 
+/**
+ * Counts what happens with every request, and pours it into a counter when somebody reads that: a map of short texts where the
+ * counter checks and sorts labels each time.
+ */
+class Tally {
+  readonly #counter: Counter
+  readonly #labels: readonly string[]
+  /** By the values of the labels, separated by what no value holds. */
+  readonly #counts = new Map<string, number>()
+
+  constructor(counter: Counter, labels: readonly string[]) {
+    this.#counter = counter
+    this.#labels = labels
+  }
+
+  add(...values: readonly string[]): void {
+    const key = values.join('\n')
+    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
+  }
+
+  pour(): void {
+    for (const [key, count] of this.#counts) {
+      const values = key.split('\n')
+      this.#counter.inc(
+        Object.fromEntries(this.#labels.map((label, i) => [label, values[i] as string])),
+        count,
+      )
+    }
+    this.#counts.clear()
+  }
+}
+
 /** All meters of the process, on a registry of their own. */
 export class Metrics {
   readonly #registry = new Registry()
-  readonly #requests = this.#counter('requests')
+  readonly #requests = this.#tally('requests')
   readonly #denials = this.#counter('denials')
   readonly #requestDuration = this.#histogram('requestDuration', REQUEST_BUCKETS)
   readonly #decisionDuration = this.#histogram('decisionDuration', DECISION_BUCKETS)
@@ -98,10 +130,10 @@ export class Metrics {
   readonly #upstreamRetries = this.#counter('upstreamRetries')
   readonly #upstreamHealthy = this.#gauge('upstreamHealthy')
   readonly #upstreamEjections = this.#counter('upstreamEjections')
-  readonly #inFlight = this.#gauge('inFlight')
+  #inFlight = 0
   readonly #connections = this.#gauge('connections')
   readonly #connectionsDropped = this.#counter('connectionsDropped')
-  readonly #tokenCache = this.#counter('tokenCache')
+  readonly #tokenCache = this.#tally('tokenCache')
   readonly #keysRefresh = this.#counter('keysRefresh')
   readonly #keysLastSuccess = this.#gauge('keysLastSuccess')
   readonly #introspection = this.#counter('introspection')
@@ -124,6 +156,7 @@ export class Metrics {
     // A counter that first appears with 1 has no increase to alert on.
     for (const result of ['success', 'failure']) this.#reload.inc({ result }, 0)
     for (const limit of CONNECTION_LIMITS) this.#connectionsDropped.inc({ limit }, 0)
+    const inFlight: Gauge = this.#gauge('inFlight', () => inFlight.set(this.#inFlight))
     collectDefaultMetrics({ register: this.#registry })
     // promtool refuses these three names of prom-client: gauges that end in _total.
     for (const name of [
@@ -147,13 +180,13 @@ export class Metrics {
   }
 
   requestStarted(): void {
-    this.#inFlight.inc()
+    this.#inFlight++
   }
 
   requestEnded(measures: RequestMeasures): void {
     const { route, status, outcome, code, upstream, upstreamSeconds } = measures
-    this.#inFlight.dec()
-    this.#requests.inc({ route, method: methodLabel(measures.method), status: String(status), outcome })
+    this.#inFlight--
+    this.#requests.add(route, methodLabel(measures.method), String(status), outcome)
     if (code !== null) this.#denials.inc({ route, code })
     if (measures.seconds !== null) this.#requestDuration.observe({ route }, measures.seconds)
     if (measures.decisionSeconds !== null) this.#decisionDuration.observe(measures.decisionSeconds)
@@ -174,7 +207,7 @@ export class Metrics {
   }
 
   tokenCache(result: 'hit' | 'miss'): void {
-    this.#tokenCache.inc({ result })
+    this.#tokenCache.add(result)
   }
 
   keysRefresh(issuer: string, result: 'success' | 'failure', now: number): void {
@@ -269,12 +302,20 @@ export class Metrics {
     }
   }
 
-  #counter(key: keyof typeof METRICS): Counter {
-    return new Counter(this.#options(key))
+  #counter(key: keyof typeof METRICS, collect?: () => void): Counter {
+    return new Counter({ ...this.#options(key), ...(collect && { collect }) })
   }
 
-  #gauge(key: keyof typeof METRICS): Gauge {
-    return new Gauge(this.#options(key))
+  #gauge(key: keyof typeof METRICS, collect?: () => void): Gauge {
+    return new Gauge({ ...this.#options(key), ...(collect && { collect }) })
+  }
+
+  #tally(key: keyof typeof METRICS): Tally {
+    const tally: Tally = new Tally(
+      this.#counter(key, () => tally.pour()),
+      METRICS[key].labels,
+    )
+    return tally
   }
 
   #histogram(key: keyof typeof METRICS, buckets: number[]): Histogram {

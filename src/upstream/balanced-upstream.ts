@@ -2,7 +2,7 @@
 import type { Grant } from '../checks/authorise.js'
 import { Denial, type Verdict } from '../decision/denials.js'
 import type { UpstreamPolicy } from '../policy/upstream.js'
-import type { AddressHealth, AttemptOutcome, Change } from './address-health.js'
+import type { AddressHealth, AttemptOutcome, AttemptTicket, Change } from './address-health.js'
 import { Balancer } from './balancer.js'
 import type { AttemptTerms, Exchange, Failed, Forwarded, ForwardingEngine } from './forwarding.js'
 import { announcesBody } from './request-body.js'
@@ -47,10 +47,12 @@ interface Journey {
   readonly isRepeatable: boolean
   /** Reading of `performance.now()` by which an attempt after the first must have its answer. */
   readonly answerBy: number
-  readonly tried: Set<UpstreamAddress>
+  tried: ReadonlySet<UpstreamAddress>
   /** Attempts after one that may have arrived. */
   resent: number
 }
+
+const NOWHERE: ReadonlySet<UpstreamAddress> = new Set()
 
 export type ExchangeLimits = Pick<AttemptTerms, 'bodyBytes' | 'clientStallMs'>
 
@@ -82,18 +84,27 @@ export class BalancedUpstream {
       limits,
       isRepeatable: isRepeatable(grant, exchange),
       answerBy: now + answerMs,
-      tried: new Set(),
+      tried: NOWHERE,
       resent: 0,
     }
     let failed: Failed | null = null
     for (;;) {
-      const address =
+      const address: UpstreamAddress | null =
         failed === null ? this.#choose(journey, now, false) : this.#addressAfter(failed, journey)
       if (address === null) return failed?.denial ?? this.#nobody()
-      const outcome = await this.#attempt(address, journey, failed !== null)
+      const attempt: Attempt = new Attempt(address, journey, failed !== null, this)
+      exchange.onAttempt?.(address.url)
+      address.inFlight++
+      let outcome: Forwarded | Failed | null
+      try {
+        outcome = await address.engine.attempt(grant, exchange, attempt)
+      } finally {
+        address.inFlight--
+      }
+      attempt.ended(outcome)
       if (outcome === null || !('denial' in outcome)) return outcome
       failed = outcome
-      journey.tried.add(address)
+      journey.tried = new Set([...journey.tried, address])
     }
   }
 
@@ -115,52 +126,22 @@ export class BalancedUpstream {
     const address = this.#choose(journey, now, true)
     if (address === null) return null
     if (!this.#budget.take(now)) {
-      this.#meter.retried(this.#policy.name, 'over_budget')
+      this.retried('over_budget')
       return null
     }
     journey.resent++
     return address
   }
 
-  async #attempt(
-    address: UpstreamAddress,
-    { grant, exchange, limits, answerBy, tried }: Journey,
-    isAgain: boolean,
-  ): Promise<Forwarded | Failed | null> {
-    const ticket = address.health.begin(performance.now())
-    let isSettled = false
-    const settle = (outcome: AttemptOutcome, result: RetryResult, detail: string): void => {
-      if (isSettled) return
-      isSettled = true
-      const isLast = this.#balancer.isLast(address)
-      const change = address.health.settle(ticket, outcome, { now: performance.now(), isLast })
-      this.#tell(address, change, detail)
-      if (isAgain) this.#meter.retried(this.#policy.name, result)
-    }
-    const onAnswer = (): void => settle('answered', 'answered', 'answered')
-    const { bodyBytes, clientStallMs } = limits
-    const dueBy = isAgain ? answerBy : Number.POSITIVE_INFINITY
-    const terms = { bodyBytes, clientStallMs, answerBy: dueBy, onAnswer }
-    exchange.onAttempt?.(address.url)
-    address.inFlight++
-    try {
-      const outcome = await address.engine.attempt(grant, exchange, terms)
-      if (outcome === null) settle('indifferent', 'abandoned', '')
-      else if (!('denial' in outcome)) onAnswer()
-      else {
-        // One request counts once at each address, or the retries of a single client would take it out.
-        const counts = isItsFault(outcome, terms) && !tried.has(address)
-        settle(counts ? 'failed' : 'indifferent', 'failed', outcome.denial.detail)
-      }
-      return outcome
-    } finally {
-      address.inFlight--
-    }
+  /** What became of an attempt, for the health of its address and for those who watch. */
+  settle(address: UpstreamAddress, ticket: AttemptTicket, outcome: AttemptOutcome, detail: string): void {
+    const isLast = this.#balancer.isLast(address)
+    const change: Change = address.health.settle(ticket, outcome, { now: performance.now(), isLast })
+    if (change !== null) this.#meter.healthChanged(this.#policy.name, address.url, change, detail)
   }
 
-  /** An address is in or out, by what became of a request or by a check. */
-  #tell({ url }: UpstreamAddress, change: Change, detail: string): void {
-    if (change !== null) this.#meter.healthChanged(this.#policy.name, url, change, detail)
+  retried(result: RetryResult): void {
+    this.#meter.retried(this.#policy.name, result)
   }
 
   #nobody(): Denial {
@@ -170,6 +151,56 @@ export class BalancedUpstream {
     return new Denial('upstream_unavailable', `${name}: ${detail}`, {
       retryAfterSeconds: RETRY_AFTER_SECONDS,
     })
+  }
+}
+
+/** One attempt at an address: what it has to keep to, and what becomes of it. */
+class Attempt implements AttemptTerms {
+  readonly bodyBytes: number
+  readonly clientStallMs: number
+  readonly answerBy: number
+  readonly #address: UpstreamAddress
+  readonly #isAgain: boolean
+  /** One request counts once at each address, or the retries of a single client would take it out. */
+  readonly #counts: boolean
+  readonly #upstream: BalancedUpstream
+  readonly #ticket: AttemptTicket
+  #isSettled = false
+
+  constructor(
+    address: UpstreamAddress,
+    { limits, answerBy, tried }: Journey,
+    isAgain: boolean,
+    upstream: BalancedUpstream,
+  ) {
+    this.bodyBytes = limits.bodyBytes
+    this.clientStallMs = limits.clientStallMs
+    this.answerBy = isAgain ? answerBy : Number.POSITIVE_INFINITY
+    this.#address = address
+    this.#isAgain = isAgain
+    this.#counts = !tried.has(address)
+    this.#upstream = upstream
+    this.#ticket = address.health.begin(performance.now())
+  }
+
+  onAnswer(): void {
+    this.#settle('answered', 'answered', 'answered')
+  }
+
+  ended(outcome: Forwarded | Failed | null): void {
+    if (outcome === null) this.#settle('indifferent', 'abandoned', '')
+    else if (!('denial' in outcome)) this.onAnswer()
+    else {
+      const isFault = this.#counts && isItsFault(outcome, this)
+      this.#settle(isFault ? 'failed' : 'indifferent', 'failed', outcome.denial.detail)
+    }
+  }
+
+  #settle(outcome: AttemptOutcome, result: RetryResult, detail: string): void {
+    if (this.#isSettled) return
+    this.#isSettled = true
+    this.#upstream.settle(this.#address, this.#ticket, outcome, detail)
+    if (this.#isAgain) this.#upstream.retried(result)
   }
 }
 

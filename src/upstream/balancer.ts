@@ -32,6 +32,10 @@ export class Balancer<A extends Candidate> {
 
   /** null: no address is left that could be asked. `now` is milliseconds of the clock of the addresses. */
   choose(now: number, { tried, isRepeatable, mayReturn }: Choice<A>): A | null {
+    if (this.#addresses.length === 1) {
+      const only = this.#addresses[0] as A // whether it is ejected or not
+      return only.health.isDown || (tried.has(only) && !mayReturn) ? null : only
+    }
     const up = this.#addresses.filter(({ health }) => !health.isDown)
     const left = up.filter(address => !tried.has(address))
     const healthy = ({ health }: A): boolean => health.isHealthy

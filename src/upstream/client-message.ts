@@ -58,6 +58,7 @@ export interface OutgoingAnswer {
   end(chunk?: Buffer | string): unknown
   /** The client sees that the answer is not whole. */
   destroy(): unknown
+  on(event: 'finish' | 'close', listener: () => void): unknown
   once(event: 'finish' | 'close' | 'drain', listener: () => void): unknown
   removeListener(event: 'finish' | 'close' | 'drain', listener: () => void): unknown
 }

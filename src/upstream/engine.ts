@@ -18,7 +18,9 @@ export function createEngine(upstream: Upstream, via: string): ForwardingEngine 
   const ordinary = upstream.engine === 'http-proxy' ? upgrades : createBuiltinTransport(origin, upstream)
   const pool = new ConnectionPool(upstream.connections)
   const tunnels = new Tunnels(upstream.connections)
-  const address = { upstream, pool, tunnels, ordinary, upgrades, via }
+  const { authorization, clientCert } = upstream
+  const rules = { via, authorization, clientCert }
+  const address = { upstream, pool, tunnels, ordinary, upgrades, rules }
   return {
     attempt: (grant, exchange, terms) => roundTrip(grant, exchange, address, terms),
     permitTunnels: isPermitted => tunnels.permit(isPermitted),

@@ -65,7 +65,7 @@ export function requestHeaders(
   const { request } = grant
   const headers = ['Host', request.host]
   keepClientFields(headers, request.headers, rules)
-  if (upgrade === null) headers.push(...framing(request.method, request.headers))
+  if (upgrade === null) addFraming(headers, request.method, request.headers)
   else headers.push('Connection', 'Upgrade', 'Upgrade', upgrade)
   addConnectionFacts(headers, exchange, request.host, rules.via)
   addIdentity(headers, grant, rules)
@@ -103,11 +103,11 @@ function isReserved(folded: string): boolean {
  * Exactly the framing with which the body was read. Without it, node:http writes the body of a GET or DELETE
  * unframed, and the upstream reads it as a second request that nobody checked (CWE-444, nodejs/node#27880).
  */
-function framing(method: string, headers: RawHeaders): RawHeaders {
-  if (valuesOf(headers, 'transfer-encoding').length > 0) return ['Transfer-Encoding', 'chunked']
+function addFraming(to: string[], method: string, headers: RawHeaders): void {
   const length = valuesOf(headers, 'content-length')[0]
-  if (length !== undefined) return ['Content-Length', length]
-  return METHODS_WITHOUT_BODY.has(method) ? [] : ['Content-Length', '0']
+  if (valuesOf(headers, 'transfer-encoding').length > 0) to.push('Transfer-Encoding', 'chunked')
+  else if (length !== undefined) to.push('Content-Length', length)
+  else if (!METHODS_WITHOUT_BODY.has(method)) to.push('Content-Length', '0')
 }
 
 function addConnectionFacts(to: string[], exchange: ExchangeFacts, host: string, via: string): void {
@@ -121,14 +121,17 @@ function addIdentity(to: string[], { certificate, token, match }: Grant, rules: 
   if (token !== null) {
     if (token.clientId !== null) to.push('Postern-Client-Id', fieldValue(token.clientId))
     if (token.subject !== null) to.push('Postern-Subject', fieldValue(token.subject))
-    if (token.scopes.size > 0) to.push('Postern-Scopes', [...token.scopes].map(listedWord).join(' '))
+    if (token.scopes.size > 0) to.push('Postern-Scopes', Array.from(token.scopes, scopeValue).join(' '))
     if (token.flow !== 'unknown') to.push('Postern-Flow', token.flow)
   }
-  to.push('Postern-Route', fieldValue(match.route.id))
+  to.push('Postern-Route', routeValue(match.route.id))
   // RFC 9440 section 2.2: a Structured Field byte sequence.
   if (rules.clientCert === 'forward' && certificate !== null)
     to.push('Client-Cert', `:${certificate.der.toString('base64')}:`)
 }
+
+const scopeValue = remembered(listedWord)
+const routeValue = remembered(fieldValue)
 
 /** A client that has gone may have left none (RFC 7239 section 6.2). */
 const addressOrUnknown = remembered(address => {
@@ -142,6 +145,4 @@ function forwardedNode(address: string): string {
 }
 
 /** RFC 7239 section 4: a value that is no token, such as a host with a port, is quoted. */
-function quotedIfNeeded(host: string): string {
-  return /^[a-z0-9.\-_]+$/i.test(host) ? host : `"${host}"`
-}
+const quotedIfNeeded = remembered(host => (/^[a-z0-9.\-_]+$/i.test(host) ? host : `"${host}"`))

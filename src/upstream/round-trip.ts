@@ -9,7 +9,7 @@ import type { ConnectionPool } from './connection-pool.js'
 import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
 import { endWhenRead } from './linger.js'
 import { announcedBytes, announcedTooLarge, tooLarge, Upload, type UploadEvents } from './request-body.js'
-import { requestHeaders } from './request-headers.js'
+import { type RequestHeaderRules, requestHeaders } from './request-headers.js'
 import { type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
 import type { Answer, Sending, SendingEvents, Switched, Transport } from './transport.js'
 import type { Tunnels } from './tunnel.js'
@@ -20,7 +20,8 @@ import { upstreamFailure } from './upstream-failure.js'
 export interface Destination {
   readonly upstream: Upstream
   readonly pool: ConnectionPool
-  readonly via: string
+  /** How it wants to be spoken to. */
+  readonly rules: RequestHeaderRules
   /** Carries ordinary exchanges. */
   readonly ordinary: Transport
   /** Carries requests whose answer may be a 101. */
@@ -109,7 +110,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
       return
     }
     this.#inPool = true
-    this.#client.once('close', this.#onClientGone)
+    this.#client.on('close', this.#onClientGone)
     this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
     this.#allow(this.#within(connectTimeoutMs))
     if (admission === 'now') this.#onAdmitted()
@@ -122,9 +123,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   #send(fresh: boolean): void {
     const { method, target } = this.#grant.request
-    const { ordinary, upgrades, via, upstream } = this.#to
+    const { ordinary, upgrades, rules } = this.#to
     const upgrade = this.#mayUpgrade ? this.#exchange.upgrade : null
-    const rules = { via, authorization: upstream.authorization, clientCert: upstream.clientCert }
     const protocol = upgrade === null ? null : 'websocket'
     try {
       const headers = requestHeaders(this.#grant, this.#exchange, rules, protocol)
@@ -173,6 +173,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   /** As much of a time as is left until the answer must have begun. */
   #within(milliseconds: number): number {
+    if (this.#terms.answerBy === Number.POSITIVE_INFINITY) return milliseconds
     return Math.min(milliseconds, Math.max(this.#terms.answerBy - performance.now(), 1))
   }
 
@@ -257,7 +258,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#state = 'answering'
     this.#measure(answer.status)
     this.#terms.onAnswer()
-    response.once('finish', this.#onWritten)
+    response.on('finish', this.#onWritten)
     if (upgrade !== null) response.once('close', this.#onClientGone)
     // A client that sends no more may still read.
     upgrade?.socket.removeListener('end', this.#onClientGone)
@@ -303,6 +304,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   readonly #onWritten = (): void => this.#finish('complete')
 
   #finish(end: Forwarded['end']): void {
+    if (this.#state === 'done') return
     const { response, upgrade } = this.#exchange
     const { status, upstreamMs } = this.#forwarded
     this.#settle({ status, end, upstreamMs })
@@ -340,6 +342,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   }
 
   readonly #onClientGone = (): void => {
+    if (this.#state === 'done') return
     if (this.#isAnswering) {
       this.#finish('aborted')
       return
@@ -377,7 +380,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
     if (this.#state === 'done') return
     this.#state = 'done'
     clearTimeout(this.#timer)
-    this.#ignoreClient()
+    // Another attempt may follow, which listens for itself.
+    if (outcome === null || 'denial' in outcome) this.#ignoreClient()
     this.#upload?.stop()
     this.#sending?.abort()
     this.#leavePool()
