@@ -19,19 +19,28 @@ class Step {
   readonly #run = (): void => {
     const works = this.#works
     this.#works = []
-    for (const work of works) work()
+    for (const work of works) {
+      try {
+        work()
+      } catch (fault) {
+        // One that fails must not take those of other clients with it. Outside of this loop it is a fault like any other.
+        setImmediate(() => {
+          throw fault
+        })
+      }
+    }
   }
 }
 
 const judging = new Step(setImmediate)
 const writing = new Step(process.nextTick)
 
-/** Runs `judge` when this turn has brought all that it brings, in the order of the calls. It must not throw. */
+/** Runs `judge` when this turn has brought all that it brings, in the order of the calls. */
 export function onceAllIsRead(judge: () => void): void {
   judging.add(judge)
 }
 
-/** Runs `write` when all that was read is judged, as far as nothing else is waited for. It must not throw. */
+/** Runs `write` when all that was read is judged, as far as nothing else is waited for. */
 export function onceAllIsJudged(write: () => void): void {
   writing.add(write)
 }

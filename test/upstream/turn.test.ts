@@ -1,5 +1,11 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import { onceAllIsJudged, onceAllIsRead } from '../../src/upstream/turn.js'
+import { ROOT } from '../support/root.js'
+
+const TURN = pathToFileURL(join(ROOT, 'build', 'src', 'upstream', 'turn.js')).href
 
 const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
 
@@ -43,4 +49,21 @@ t.test('a single request does not wait for others', async t => {
     })
   })
   t.same(order, ['the next check phase'])
+})
+
+t.test('a fault in one of them is told, and the others go on', async t => {
+  const script = `
+    import { onceAllIsJudged, onceAllIsRead } from ${JSON.stringify(TURN)}
+    process.on('uncaughtException', ({ message }) => console.log('fault: ' + message))
+    for (const step of [onceAllIsRead, onceAllIsJudged]) {
+      step(() => console.log('before'))
+      step(() => { throw new Error('broken') })
+      step(() => console.log('after'))
+    }`
+  const { stdout, status } = spawnSync(process.execPath, ['--input-type=module', '-e', script])
+  t.equal(status, 0)
+  t.same(String(stdout).trim().split('\n').sort(), [
+    ...['after', 'after', 'before', 'before'],
+    ...['fault: broken', 'fault: broken'],
+  ])
 })
