@@ -77,13 +77,12 @@ export class Connection {
   }
 
   readonly #begin = (): void => {
-    const [next] = this.#arrived
-    if (next === undefined) return
     if (this.isOver) {
-      next.request.resume()
-      this.#leave()
+      for (const { request } of this.#arrived.splice(0)) request.resume()
       return
     }
+    const [next] = this.#arrived
+    if (next === undefined) return
     next.isBegun = true
     next.response.on('close', this.#onOff)
     void next.handle().then(this.#onHandled)

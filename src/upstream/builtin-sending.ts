@@ -61,12 +61,8 @@ export class BuiltinSending implements Sending, Carried {
     // Head and first part of the body leave in one packet when both are there.
     this.#isGathering = this.#hasBody
     if (this.#hasBody) socket.cork()
-    try {
-      socket.write(this.#head, 'latin1')
-      this.#events.connected()
-    } catch (fault) {
-      this.#fail(fault) // nobody else would end the exchange
-    }
+    socket.write(this.#head, 'latin1')
+    this.#events.connected()
     if (this.#hasBody) socket.uncork()
     this.#isGathering = false
   }

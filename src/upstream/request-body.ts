@@ -26,6 +26,11 @@ export function tooLarge(limitBytes: number): Denial {
   return new Denial('body_too_large', `more than ${limitBytes} bytes`)
 }
 
+/** Whether the client waits to hear that the body is wanted (RFC 9110 section 10.1.1). */
+export function expectsContinue(headers: RawHeaders): boolean {
+  return valuesOf(headers, 'expect').some(value => value.toLowerCase() === '100-continue')
+}
+
 /** Who is told how an upload goes. */
 export interface UploadEvents {
   /** Some of the body passed. */

@@ -3,16 +3,23 @@ import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
 import { Denial, type DenialCode } from '../decision/denials.js'
 import type { Upstream } from '../policy/upstream.js'
-import { type RawHeaders, valuesOf } from '../request/headers.js'
+import type { RawHeaders } from '../request/headers.js'
 import type { OutgoingAnswer } from './client-message.js'
 import type { ConnectionPool } from './connection-pool.js'
 import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
 import { endWhenRead } from './linger.js'
-import { announcedBytes, announcedTooLarge, tooLarge, Upload, type UploadEvents } from './request-body.js'
+import {
+  announcedBytes,
+  announcedTooLarge,
+  expectsContinue,
+  tooLarge,
+  Upload,
+  type UploadEvents,
+} from './request-body.js'
 import { type RequestHeaderRules, requestHeaders } from './request-headers.js'
 import { type AnswerRules, responseHeaders, switchingHeaders } from './response-headers.js'
 import type { Answer, Sending, SendingEvents, Switched, Transport } from './transport.js'
-import type { Tunnels } from './tunnel.js'
+import { asksForWebSocket, type Tunnels } from './tunnel.js'
 import { onceAllIsJudged } from './turn.js'
 import { upstreamFailure } from './upstream-failure.js'
 
@@ -133,7 +140,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
       this.#sending = transport.send(outgoing, this, fresh)
       this.#sending.start()
     } catch (error) {
-      this.#refuse('internal_error', error instanceof Error ? error.message : 'fault', false)
+      this.#failOfOurs(error)
     }
   }
 
@@ -143,11 +150,15 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#allow(this.#within(this.#answerMs))
     if (this.#bodyBytes === 0 || this.#sending === null) return
     const { request, response } = this.#exchange
-    // Not before: only now is it sure that the body is wanted. HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
-    if (request.httpVersion !== '1.0' && expectsContinue(this.#grant.request.headers))
-      response.writeContinue()
-    this.#upload = new Upload(request, this.#terms.bodyBytes, this.#sending, this)
-    this.#upload.start()
+    try {
+      // Not before: only now is it sure that the body is wanted. HTTP/1.0 knows no 100 (RFC 9110 section 10.1.1).
+      if (request.httpVersion !== '1.0' && expectsContinue(this.#grant.request.headers))
+        response.writeContinue()
+      this.#upload = new Upload(request, this.#terms.bodyBytes, this.#sending, this)
+      this.#upload.start()
+    } catch (error) {
+      this.#failOfOurs(error)
+    }
   }
 
   drained(): void {
@@ -364,6 +375,11 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#fail(new Denial(code, `${this.#to.upstream.name}: ${detail}`), blame)
   }
 
+  /** Nobody else would end the exchange, and the address is not to blame. */
+  #failOfOurs(error: unknown): void {
+    this.#refuse('internal_error', error instanceof Error ? error.message : 'fault', false)
+  }
+
   #refuseTunnel(): void {
     this.#refuse(
       'upstream_unavailable',
@@ -393,21 +409,6 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#inPool = false
     this.#to.pool.leave(this.#onAdmitted)
   }
-}
-
-function asksForWebSocket({ request, match }: Grant): boolean {
-  const protocols = valuesOf(request.headers, 'upgrade')
-  const [protocol] = protocols
-  return (
-    match.route.upgrade === 'websocket' &&
-    request.method === 'GET' &&
-    protocols.length === 1 &&
-    protocol?.toLowerCase() === 'websocket'
-  )
-}
-
-function expectsContinue(headers: RawHeaders): boolean {
-  return valuesOf(headers, 'expect').some(value => value.toLowerCase() === '100-continue')
 }
 
 /** A reason that node:http would not write is left out. */

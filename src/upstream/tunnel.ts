@@ -1,6 +1,7 @@
 /** Two sockets that were joined after a 101: who closes, and what becomes of the other. */
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
+import { valuesOf } from '../request/headers.js'
 import type { Forwarded } from './forwarding.js'
 
 /** Milliseconds that one side may go on after the other has ended. */
@@ -124,3 +125,15 @@ function watchTunnel(client: Duplex, upstream: Duplex, onEnd: (end: Forwarded['e
 }
 
 function ignore(): void {}
+
+/** Whether a request asks for the one protocol that its route may be upgraded to. */
+export function asksForWebSocket({ request, match }: Grant): boolean {
+  const protocols = valuesOf(request.headers, 'upgrade')
+  const [protocol] = protocols
+  return (
+    match.route.upgrade === 'websocket' &&
+    request.method === 'GET' &&
+    protocols.length === 1 &&
+    protocol?.toLowerCase() === 'websocket'
+  )
+}

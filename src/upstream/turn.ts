@@ -40,7 +40,7 @@ export function onceAllIsRead(judge: () => void): void {
   judging.add(judge)
 }
 
-/** Runs `write` when all that was read is judged, as far as nothing else is waited for. */
+/** Runs `write` after what is judged at present, and not before: a judgement that waits for something is written later. */
 export function onceAllIsJudged(write: () => void): void {
   writing.add(write)
 }

@@ -31,6 +31,10 @@ export class UpstreamConnection {
   #isUnanswered = false
   /** The beginning of an answer, which waits for its turn. */
   #beginning: Buffer | null = null
+  /** Something has come behind that beginning. */
+  #isFollowed = false
+  /** The present exchange has written something, so that what comes may be its answer. */
+  #isAsked = false
   #isReady = false
   #isPatched = false
   /** Whether it has carried an exchange before. */
@@ -57,11 +61,13 @@ export class UpstreamConnection {
   carry(exchange: Carried): void {
     this.#exchange = exchange
     this.#isUnanswered = true
+    this.#isAsked = false
     if (this.#isReady) exchange.onReady()
   }
 
   /** The socket of the exchange under way. A failed write does not hide what the upstream has said before. */
   writable(hasBody: boolean): Socket {
+    this.#isAsked = true
     if (hasBody && !this.#isPatched) {
       this.#isPatched = true
       readOnAfterFailedWrites(this.#socket)
@@ -82,7 +88,7 @@ export class UpstreamConnection {
     this.#exchange = null
     this.isUsed = true
     const idleMs = Math.min(keepAliveMs, IDLE_MS)
-    if (idleMs === 0 || this.#socket.writableLength > 0) {
+    if (this.#isFollowed || idleMs === 0 || this.#socket.writableLength > 0) {
       this.destroy()
       return
     }
@@ -99,10 +105,11 @@ export class UpstreamConnection {
   }
 
   #onData(bytes: Buffer): void {
-    this.#readBeginning()
+    this.#readFollowed()
     // Bytes on an idle connection answer no request; what follows of them would be taken for the answer to the next,
     // which may be another client's (response queue poisoning, CWE-444).
     if (this.#exchange === null) this.destroy()
+    else if (!this.#isAsked) this.#onEnd(new ConnectionLost())
     else if (this.#isUnanswered) {
       this.#isUnanswered = false
       this.#beginning = bytes
@@ -116,8 +123,15 @@ export class UpstreamConnection {
     if (bytes !== null) this.#exchange?.onData(bytes)
   }
 
-  #onEnd(error: Error | null): void {
+  /** When it turns out to be the whole answer, whoever waits for a connection must not get this one: it is over, or has said too much. */
+  #readFollowed(): void {
+    this.#isFollowed = true
     this.#readBeginning()
+    this.#isFollowed = false
+  }
+
+  #onEnd(error: Error | null): void {
+    this.#readFollowed()
     const exchange = this.#exchange
     this.destroy()
     exchange?.onEnd(error)
