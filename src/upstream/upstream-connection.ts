@@ -27,14 +27,12 @@ export class UpstreamConnection {
   readonly #socket: Socket
   readonly #source: ConnectionSource
   #exchange: Carried | null = null
-  /** Nothing of the answer to the present exchange has come. */
-  #isUnanswered = false
+  /** How far the present exchange is: `asked` once it may write, so that what comes may be its answer; `answering` once something has. */
+  #phase: 'taken' | 'asked' | 'answering' = 'taken'
   /** The beginning of an answer, which waits for its turn. */
   #beginning: Buffer | null = null
   /** Something has come behind that beginning. */
   #isFollowed = false
-  /** The present exchange has written something, so that what comes may be its answer. */
-  #isAsked = false
   #isReady = false
   #isPatched = false
   /** Whether it has carried an exchange before. */
@@ -60,14 +58,13 @@ export class UpstreamConnection {
   /** Begins an exchange. */
   carry(exchange: Carried): void {
     this.#exchange = exchange
-    this.#isUnanswered = true
-    this.#isAsked = false
+    this.#phase = 'taken'
     if (this.#isReady) exchange.onReady()
   }
 
   /** The socket of the exchange under way. A failed write does not hide what the upstream has said before. */
   writable(hasBody: boolean): Socket {
-    this.#isAsked = true
+    if (this.#phase === 'taken') this.#phase = 'asked'
     if (hasBody && !this.#isPatched) {
       this.#isPatched = true
       readOnAfterFailedWrites(this.#socket)
@@ -109,9 +106,9 @@ export class UpstreamConnection {
     // Bytes on an idle connection answer no request; what follows of them would be taken for the answer to the next,
     // which may be another client's (response queue poisoning, CWE-444).
     if (this.#exchange === null) this.destroy()
-    else if (!this.#isAsked) this.#onEnd(new ConnectionLost())
-    else if (this.#isUnanswered) {
-      this.#isUnanswered = false
+    else if (this.#phase === 'taken') this.#onEnd(new ConnectionLost())
+    else if (this.#phase === 'asked') {
+      this.#phase = 'answering'
       this.#beginning = bytes
       onceAllIsRead(this.#readBeginning)
     } else this.#exchange.onData(bytes)
