@@ -8,6 +8,7 @@ import {
   Registry,
 } from 'prom-client'
 import { type Across, DEFAULTS_ACROSS, METRICS, type MetricSpec } from './metric-table.js'
+import { Tally } from './tally.js'
 
 /** OpenTelemetry's boundaries for HTTP server durations, in seconds. */
 const REQUEST_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10]
@@ -85,38 +86,6 @@ function remember(seen: Map<string, Set<string>>, issuer: string, result: string
   const results = seen.get(issuer)
   if (results === undefined) seen.set(issuer, new Set([result]))
   else results.add(result)
-}
-
-/**
- * Counts what happens with every request, and pours it into a counter when somebody reads that: a map of short texts where the
- * counter checks and sorts labels each time.
- */
-class Tally {
-  readonly #counter: Counter
-  readonly #labels: readonly string[]
-  /** By the values of the labels, separated by what no value holds. */
-  readonly #counts = new Map<string, number>()
-
-  constructor(counter: Counter, labels: readonly string[]) {
-    this.#counter = counter
-    this.#labels = labels
-  }
-
-  add(...values: readonly string[]): void {
-    const key = values.join('\n')
-    this.#counts.set(key, (this.#counts.get(key) ?? 0) + 1)
-  }
-
-  pour(): void {
-    for (const [key, count] of this.#counts) {
-      const values = key.split('\n')
-      this.#counter.inc(
-        Object.fromEntries(this.#labels.map((label, i) => [label, values[i] as string])),
-        count,
-      )
-    }
-    this.#counts.clear()
-  }
 }
 
 /** All meters of the process, on a registry of their own. */
@@ -302,8 +271,8 @@ export class Metrics {
     }
   }
 
-  #counter(key: keyof typeof METRICS, collect?: () => void): Counter {
-    return new Counter({ ...this.#options(key), ...(collect && { collect }) })
+  #counter(key: keyof typeof METRICS): Counter {
+    return new Counter(this.#options(key))
   }
 
   #gauge(key: keyof typeof METRICS, collect?: () => void): Gauge {
@@ -311,11 +280,7 @@ export class Metrics {
   }
 
   #tally(key: keyof typeof METRICS): Tally {
-    const tally: Tally = new Tally(
-      this.#counter(key, () => tally.pour()),
-      METRICS[key].labels,
-    )
-    return tally
+    return new Tally(this.#options(key))
   }
 
   #histogram(key: keyof typeof METRICS, buckets: number[]): Histogram {
