@@ -6,6 +6,7 @@ import type { Upstream } from '../policy/upstream.js'
 import type { RawHeaders } from '../request/headers.js'
 import type { OutgoingAnswer } from './client-message.js'
 import type { ConnectionPool } from './connection-pool.js'
+import { Deadline } from './deadline.js'
 import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
 import { endWhenRead } from './linger.js'
 import {
@@ -62,10 +63,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   readonly #mayUpgrade: boolean
   readonly #startedAt = performance.now()
   #state: 'waiting' | 'connecting' | 'sent' | 'answering' | 'answered' | 'switched' | 'done' = 'waiting'
-  #timer: NodeJS.Timeout | undefined
-  /** When the present step must be over, and when the timer looks, as performance.now(). */
-  #dueAt = 0
-  #looksAt = 0
+  readonly #deadline = new Deadline(() => this.#onLate())
   #sending: Sending | null = null
   #upload: Upload | null = null
   #sent = false
@@ -119,7 +117,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#inPool = true
     this.#client.on('close', this.#onClientGone)
     this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
-    this.#allow(this.#within(connectTimeoutMs))
+    this.#deadline.allow(this.#within(connectTimeoutMs))
     if (admission === 'now') this.#onAdmitted()
   }
 
@@ -147,7 +145,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   connected(): void {
     this.#state = 'sent'
     this.#sent = true
-    this.#allow(this.#within(this.#answerMs))
+    this.#deadline.allow(this.#within(this.#answerMs))
     if (this.#bodyBytes === 0 || this.#sending === null) return
     const { request, response } = this.#exchange
     try {
@@ -166,7 +164,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   }
 
   bodyPassed(): void {
-    if (this.#state === 'sent') this.#allow(this.#answerMs)
+    if (this.#state === 'sent') this.#deadline.allow(this.#answerMs)
   }
 
   bodyTooLarge(): void {
@@ -188,23 +186,6 @@ class RoundTrip implements SendingEvents, UploadEvents {
     return Math.min(milliseconds, Math.max(this.#terms.answerBy - performance.now(), 1))
   }
 
-  /** From now on, the next step may take so long. A timer that looks sooner stays: most exchanges need only one. */
-  #allow(milliseconds: number): void {
-    this.#dueAt = performance.now() + milliseconds
-    if (this.#timer !== undefined && this.#looksAt <= this.#dueAt) return
-    clearTimeout(this.#timer)
-    this.#looksAt = this.#dueAt
-    this.#timer = setTimeout(this.#onTimer, milliseconds)
-  }
-
-  readonly #onTimer = (): void => {
-    this.#timer = undefined
-    const left = this.#dueAt - performance.now()
-    // Timers of Node may be early by a fraction of a millisecond.
-    if (left >= 1) this.#allow(left)
-    else this.#onLate()
-  }
-
   #onLate(): void {
     const { connectTimeoutMs } = this.#to.upstream
     if (this.#state === 'waiting')
@@ -212,7 +193,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else if (this.#state === 'connecting')
       this.#refuse('upstream_timeout', `not connected within ${connectTimeoutMs} ms`, true)
     // A client that is slow to send is not the upstream's fault; how slow it may be is the listener's to say.
-    else if (this.#state === 'sent' && this.#awaitsBody) this.#allow(this.#answerMs)
+    else if (this.#state === 'sent' && this.#awaitsBody) this.#deadline.allow(this.#answerMs)
     else if (this.#state === 'sent')
       this.#refuse('upstream_timeout', `no answer within ${this.#answerMs} ms`, true)
     // A client that never reads would keep a place of the upstream for ever, and a few of them all of its places.
@@ -232,7 +213,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else if (isStale && this.#mayRetry) {
       this.#retried = true
       this.#state = 'connecting'
-      this.#allow(this.#within(this.#to.upstream.connectTimeoutMs))
+      this.#deadline.allow(this.#within(this.#to.upstream.connectTimeoutMs))
       this.#send(true)
     } else this.#fail(upstreamFailure(this.#to.upstream.name, error), true)
   }
@@ -275,7 +256,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     upgrade?.socket.removeListener('end', this.#onClientGone)
     response.writeHead(answer.status, writableReason(answer.reason), headers as string[])
     if (isWhole) this.#endAnswer(null)
-    else this.#allow(this.#answerMs)
+    else this.#deadline.allow(this.#answerMs)
   }
 
   #discardBody(): void {
@@ -285,17 +266,17 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   data(chunk: Buffer, isLast: boolean): void {
     if (isLast) this.#endAnswer(chunk)
-    else if (this.#exchange.response.write(chunk)) this.#allow(this.#answerMs)
+    else if (this.#exchange.response.write(chunk)) this.#deadline.allow(this.#answerMs)
     else {
       this.#sending?.pause()
       this.#exchange.response.once('drain', this.#onClientReads)
-      this.#allow(this.#terms.clientStallMs)
+      this.#deadline.allow(this.#terms.clientStallMs)
     }
   }
 
   readonly #onClientReads = (): void => {
     if (this.#state !== 'answering') return
-    this.#allow(this.#answerMs)
+    this.#deadline.allow(this.#answerMs)
     this.#sending?.resume()
   }
 
@@ -303,7 +284,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     const { request, response } = this.#exchange
     this.#state = 'answered'
     this.#leavePool()
-    this.#allow(this.#terms.clientStallMs)
+    this.#deadline.allow(this.#terms.clientStallMs)
     if (this.#isBodyUnread) {
       this.#upload?.stop()
       if (chunk !== null) response.write(chunk)
@@ -332,7 +313,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
       return
     }
     this.#state = 'switched'
-    clearTimeout(this.#timer)
+    this.#deadline.clear()
     this.#ignoreClient()
     this.#measure(101)
     this.#terms.onAnswer()
@@ -395,7 +376,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   #settle(outcome: Outcome): void {
     if (this.#state === 'done') return
     this.#state = 'done'
-    clearTimeout(this.#timer)
+    this.#deadline.clear()
     // Another attempt may follow, which listens for itself.
     if (outcome === null || 'denial' in outcome) this.#ignoreClient()
     this.#upload?.stop()
