@@ -13,6 +13,7 @@ import { refuseRaw } from '../gate/refuse.js'
 import { tellMalformed } from '../gate/tell.js'
 import type { ConnectionLimit } from '../observe/metrics.js'
 import { clientInteractionId } from '../request/interaction-id.js'
+import { ClientRequest } from './client-request.js'
 import { OVERSIZED, type TrustBundle } from './client-trust.js'
 import type { Running } from './compose.js'
 import { type Arrived, Connection, REQUESTS_PER_CONNECTION } from './connection.js'
@@ -67,6 +68,7 @@ export function createListener(
   let accepting = true
   const http2 = speaksHttp2 ? new Http2Listener(running, house, limits, () => dropped('http2')) : null
   const server = createServer({
+    IncomingMessage: ClientRequest,
     ...running().tls.options,
     requestCert: true,
     rejectUnauthorized: false, // a refusal over HTTP can be diagnosed, a TLS alert cannot (REQUIREMENTS MT-10)
