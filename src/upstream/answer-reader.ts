@@ -10,6 +10,8 @@ import { MalformedAnswer } from './upstream-failure.js'
 
 /** Bytes of one header. */
 const HEAD_BYTES = 65_536
+/** To make a text of so few bytes costs less than to look which of them are the header. */
+const SHORT = 4096
 /** Fields of one header. */
 const MOST_FIELDS = 512
 
@@ -69,8 +71,8 @@ export class AnswerReader {
 
   /** Returns how many bytes belong to the header; all, unless it ends here. */
   #readHead(bytes: Buffer): number {
-    const end = bytes.indexOf(END_OF_HEAD)
-    // Where the end is split between two reads, this takes in content; an empty line still ends the header.
+    // Where the end is split between two reads, or not looked for, this takes in content; an empty line still ends the header.
+    const end = bytes.length <= SHORT ? -1 : bytes.indexOf(END_OF_HEAD)
     const text =
       this.#line + bytes.toString('latin1', 0, end === -1 ? bytes.length : end + END_OF_HEAD.length)
     const before = this.#line.length

@@ -55,7 +55,7 @@ export interface OutgoingAnswer {
   writeHead(status: number, reason: string, headers: string[]): unknown
   flushHeaders(): void
   write(chunk: Buffer | string): boolean
-  end(chunk?: Buffer | string): unknown
+  end(chunk?: Buffer | string, encoding?: BufferEncoding): unknown
   /** The client sees that the answer is not whole. */
   destroy(): unknown
   on(event: 'finish' | 'close', listener: () => void): unknown

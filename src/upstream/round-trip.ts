@@ -37,6 +37,9 @@ export interface Destination {
   readonly tunnels: Tunnels
 }
 
+/** Bytes. So short an end of an answer becomes one text with its head, and so one write. */
+const MOST_AS_TEXT = 4096
+
 type Outcome = Forwarded | Failed | null
 
 /** Sends one granted request; see `ForwardingEngine.attempt` for what comes of it. */
@@ -290,7 +293,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
       if (chunk !== null) response.write(chunk)
       endWhenRead(response, request)
     } else if (chunk === null || chunk.length === 0) onceAllIsJudged(() => response.end())
-    else onceAllIsJudged(() => response.end(chunk))
+    else if (chunk.length > MOST_AS_TEXT) onceAllIsJudged(() => response.end(chunk))
+    else onceAllIsJudged(() => response.end(chunk.toString('latin1'), 'latin1'))
   }
 
   readonly #onWritten = (): void => this.#finish('complete')

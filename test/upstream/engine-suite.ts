@@ -58,6 +58,21 @@ export function engineSuite(t: TAP, engine: Upstream['engine']): void {
       t.match(await bench.over(1), { status: 200, end: 'complete' })
     })
 
+    for (const bytes of [256, 4096, 4097, 70_000]) {
+      t.test(`${bytes} bytes of any value arrive as they were sent, however framed`, async t => {
+        const content = Buffer.from(Array.from({ length: bytes }, (_, i) => i & 0xff))
+        const text = content.toString('latin1')
+        const framed = [
+          `Content-Length: ${bytes}\r\n\r\n${text}`,
+          `Transfer-Encoding: chunked\r\n\r\n${chunked(text)}`,
+        ]
+        for (const rest of framed) {
+          upstream.script(raw(`HTTP/1.1 200 OK\r\n${rest}`))
+          t.ok((await bench.send(get('/bytes'))).body.equals(content))
+        }
+      })
+    }
+
     const paths = [
       '//a',
       '/a//b',

@@ -242,6 +242,17 @@ t.test('what upstream reads has one framing: the length that was said, or chunks
   client.destroy()
 })
 
+t.test('bytes of any value arrive as they were sent', async t => {
+  const content = Buffer.from(Array.from({ length: 256 }, (_, i) => i))
+  upstream.script(answer(200, content))
+  const client = await connect()
+  client.head(1, get())
+  t.equal(await client.outcome(1), 'answered 200')
+  const bodies = client.frames.filter(({ type, stream }) => type === FRAME.data && stream === 1)
+  t.ok(Buffer.concat(bodies.map(({ payload }) => payload)).equals(content))
+  client.destroy()
+})
+
 t.test('an answer that breaks off is never ended, whatever its framing', async t => {
   for (const text of ['Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n', 'Content-Length: 9\r\n\r\nhalf']) {
     upstream.script(rawThenEnd(`HTTP/1.1 200 OK\r\n${text}`))

@@ -114,10 +114,10 @@ export class StreamAnswer extends EventEmitter implements OutgoingAnswer {
     return !this.#takesContent || this.#stream.write(chunk)
   }
 
-  end(chunk: Buffer | string = ''): void {
+  end(chunk: Buffer | string = '', encoding: BufferEncoding = 'utf8'): void {
     this.flushHeaders()
     if (this.destroyed) return
-    if (this.#takesContent && chunk.length > 0) this.#stream.end(chunk)
+    if (this.#takesContent && chunk.length > 0) this.#stream.end(chunk, encoding)
     else this.#stream.end()
   }
 
