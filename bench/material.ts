@@ -1,5 +1,5 @@
 /** Certificates, keys and tokens of a run, kept for some hours: signing tens of thousands of tokens takes a while. */
-import { existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { appendFileSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../test/support/pki.js'
 import {
@@ -58,6 +58,9 @@ export type TokenCase =
 const GOOD_FOR_HOURS = 12
 const VALID_MS = 3 * 24 * 3600 * 1000
 
+/** A million of them are more than one text can hold. */
+const TOKENS_AT_ONCE = 10_000
+
 /** Makes what is not there yet, or too old, or too little. */
 export async function makeMaterial(
   work: string,
@@ -82,9 +85,12 @@ export async function makeMaterial(
   }
   const certificates = await makeCertificates(serverKey, write)
   const key = newSigningKey(algorithm, `bench-${algorithm}`)
-  const rows: string[] = []
-  for (let number = 0; number < tokenCount; number++)
-    rows.push(tokenOf(goodClaims(number, certificates.thumbprint), {}, key))
+  const tokens = write('tokens.txt', '')
+  for (let first = 0; first < tokenCount; first += TOKENS_AT_ONCE) {
+    const numbers = Array.from({ length: Math.min(TOKENS_AT_ONCE, tokenCount - first) }, (_, i) => first + i)
+    const lines = numbers.map(number => `${tokenOf(goodClaims(number, certificates.thumbprint), {}, key)}\n`)
+    appendFileSync(tokens, lines.join(''))
+  }
   const { thumbprint, ...files } = certificates
   const material: Material = {
     directory,
@@ -92,7 +98,7 @@ export async function makeMaterial(
     ...files,
     jwks: write('jwks.json', JSON.stringify({ keys: [key.jwk] })),
     publicKeyPem: write('issuer.pem', key.publicKey.export({ type: 'spki', format: 'pem' }).toString()),
-    tokens: write('tokens.txt', `${rows.join('\n')}\n`),
+    tokens,
     tokenCount,
     cases: makeCases(key, thumbprint),
   }
