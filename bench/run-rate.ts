@@ -6,9 +6,12 @@ import { MANY_TOKENS } from './scenarios.js'
 import { measureAll, type Session } from './session.js'
 
 const SHARE_OF_SATURATION = 0.7
+/** So many times the slices of other scenarios: a latency swings more than a cost. */
+const MORE_SLICES = 3
 const LOAD = { connections: 64, path: '/api/small', count: MANY_TOKENS }
 
-export async function runRate(session: Session, all: readonly Instance[]): Promise<void> {
+export async function runRate(within: Session, all: readonly Instance[]): Promise<void> {
+  const session = { ...within, options: { ...within.options, slices: MORE_SLICES * within.options.slices } }
   const instances = all.filter(({ target }) => target.name === 'postern' || target.name === 'haproxy')
   for (const instance of instances) await session.load(instance, { ...LOAD, requests: MANY_TOKENS })
   const saturation = await measureAll(session, 'rate: saturation', instances, () => LOAD)
