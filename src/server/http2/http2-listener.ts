@@ -11,6 +11,7 @@ import { tellMalformed } from '../../gate/tell.js'
 import type { CertificateFacts } from '../../request/certificate-facts.js'
 import { type Http2Head, readHttp2Head } from '../../request/http2-head.js'
 import { clientInteractionId } from '../../request/interaction-id.js'
+import { onceAllIsRead } from '../../upstream/turn.js'
 import type { Running } from '../compose.js'
 import { LINGER_MS } from '../connection.js'
 import { Http2Connection } from './http2-connection.js'
@@ -104,6 +105,9 @@ export class Http2Listener {
     if (this.#house.isDraining()) connection.end()
     if (head instanceof Denial) this.#refuseHead(head, response, clientAddress, interactionId)
     else {
+      await new Promise<void>(begin => onceAllIsRead(begin))
+      // Reset in the turn in which it came: nobody waits for an answer, so nothing is done (CVE-2023-44487).
+      if (response.destroyed) return false
       let late: Denial | null = null
       const onLate = (): void => {
         if (request.complete) return // the upstream is slow to read it, or to answer
