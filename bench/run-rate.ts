@@ -10,8 +10,8 @@ const SHARE_OF_SATURATION = 0.7
 const MORE_SLICES = 3
 const LOAD = { connections: 64, path: '/api/small', count: MANY_TOKENS }
 
-export async function runRate(within: Session, all: readonly Instance[]): Promise<void> {
-  const session = { ...within, options: { ...within.options, slices: MORE_SLICES * within.options.slices } }
+export async function runRate(session: Session, all: readonly Instance[]): Promise<void> {
+  const longer = { ...session, options: { ...session.options, slices: MORE_SLICES * session.options.slices } }
   const instances = all.filter(({ target }) => target.name === 'postern' || target.name === 'haproxy')
   for (const instance of instances) await session.load(instance, { ...LOAD, requests: MANY_TOKENS })
   const saturation = await measureAll(session, 'rate: saturation', instances, () => LOAD)
@@ -21,7 +21,7 @@ export async function runRate(within: Session, all: readonly Instance[]): Promis
   for (const kind of ['own', 'same'] as const) {
     const offered = (instance: Instance) =>
       Math.round(SHARE_OF_SATURATION * (kind === 'own' ? (most.get(instance) ?? least) : least))
-    const measured = await measureAll(session, `rate: ${kind}`, instances, instance => ({
+    const measured = await measureAll(longer, `rate: ${kind}`, instances, instance => ({
       ...LOAD,
       rate: offered(instance),
     }))
