@@ -17,7 +17,13 @@ import {
 } from '../support/http2-client.js'
 import { bytesOf, PATH_APIS, type PathTarget, pathCorpus } from '../support/path-corpus.js'
 import { ask, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
-import { answer, atHead, hang, RecordingUpstream, rawThenEnd } from '../support/recording-upstream.js'
+import {
+  answer,
+  atHead,
+  hang,
+  RecordingUpstream,
+  rawThenEnd,
+} from '../support/recording-upstream.js'
 
 const TARGETS = pathCorpus()
 /** Those of the paths, and one for what is no path. */
@@ -53,6 +59,15 @@ const NOTHING: Buffer = Buffer.alloc(0)
 /** The settings of a client that keeps every answer waiting. */
 const SHUT = Buffer.concat([Buffer.from([0, 4]), uint32(0)])
 const resetFrame = (stream: number, code: number = CODE.cancel) => frame(FRAME.reset, 0, stream, uint32(code))
+const headFrame = (stream: number, fields: readonly Field[], flags = END_HEADERS | END_STREAM) =>
+  frame(FRAME.headers, flags, stream, headerBlock(fields))
+const answered = async () => {
+  const { text } = await postern.admin('/metrics')
+  return [...text.matchAll(/^postern_requests_total\{.*\} (\d+)$/gm)].reduce(
+    (sum, [, n]) => sum + Number(n),
+    0,
+  )
+}
 const dropped = async () => {
   const { text } = await postern.admin('/metrics')
   return Number(/^postern_connections_dropped_total\{limit="http2"\} (\d+)$/m.exec(text)?.[1])
@@ -380,6 +395,33 @@ t.test(
     t.match(text, /^postern_requests_in_flight 0$/m)
   },
 )
+
+for (const [method, code] of [
+  ['GET', CODE.cancel],
+  ['HEAD', CODE.none],
+  ['POST', CODE.none],
+] as const)
+  t.test(
+    `a ${method} in one packet with its reset is nobody's work, and its connection ends when idle`,
+    async t => {
+      upstream.script(answer(200))
+      const client = await connect()
+      const before = await answered()
+      client.write(headFrame(1, pseudo(method, '/open/reset')), resetFrame(1, code))
+      client.head(3, get('/open/last'))
+      t.equal(await client.outcome(3), 'answered 200')
+      t.same(
+        upstream.requests.map(({ target }) => target),
+        ['/open/last'],
+      )
+      t.equal(await answered(), before + 1, 'nor was it judged')
+      // A body that waits to be read keeps node:http2 from forgetting the stream.
+      const bodied = headFrame(5, pseudo(method, '/open/reset'), END_HEADERS)
+      const body = Array.from({ length: 4 }, () => frame(FRAME.data, 0, 5, Buffer.alloc(15_900)))
+      client.write(bodied, ...body, resetFrame(5, code))
+      await client.until(() => client.isClosed, 'the end of an idle connection')
+    },
+  )
 
 t.test('a page that is left cancels a hundred streams, and its connection goes on', async t => {
   upstream.script(hang())

@@ -63,7 +63,8 @@ export class Http2Connection {
   /** Streams that are open, and those for which work still goes on. */
   #pending = 0
   #isEnding = false
-  #isDropped = false
+  /** The client does what only an attack does. */
+  isDropped = false
   #timer: NodeJS.Timeout | undefined
 
   /** @param ageMs how long it may last */
@@ -180,8 +181,8 @@ export class Http2Connection {
 
   /** Ends the connection at once, and tells why (section 10.5). */
   #drop(): void {
-    if (this.#isDropped) return
-    this.#isDropped = true
+    if (this.isDropped) return
+    this.isDropped = true
     this.#isEnding = true
     this.#host.dropped()
     if (!this.#session.destroyed) this.#session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)

@@ -106,8 +106,12 @@ export class Http2Listener {
     if (head instanceof Denial) this.#refuseHead(head, response, clientAddress, interactionId)
     else {
       await new Promise<void>(begin => onceAllIsRead(begin))
-      // Reset in the turn in which it came: nobody waits for an answer, so nothing is done (CVE-2023-44487).
-      if (response.destroyed) return false
+      // Reset in the turn in which it came, or its connection dropped: nobody waits for an answer, so nothing is done
+      // (CVE-2023-44487). Not every reset makes node:http2 destroy the stream, and until then its work would seem to go on.
+      if (response.destroyed || connection.isDropped) {
+        stream.destroy()
+        return false
+      }
       let late: Denial | null = null
       const onLate = (): void => {
         if (request.complete) return // the upstream is slow to read it, or to answer

@@ -139,9 +139,17 @@ export class StreamAnswer extends EventEmitter implements OutgoingAnswer {
   }
 }
 
-/** All of the answer is sent. A stream that both sides have ended may be closed before node:http2 says `finish`. */
+/**
+ * All of the answer is sent. A stream that both sides have ended may be closed before node:http2 says `finish`; and that of a HEAD
+ * is ended as soon as it comes.
+ */
 export function isWhole(stream: ServerHttp2Stream): boolean {
-  return stream.writableEnded && !stream.aborted && stream.rstCode === constants.NGHTTP2_NO_ERROR
+  return (
+    stream.headersSent &&
+    stream.writableEnded &&
+    !stream.aborted &&
+    stream.rstCode === constants.NGHTTP2_NO_ERROR
+  )
 }
 
 /**
