@@ -37,7 +37,7 @@ export interface Destination {
   readonly tunnels: Tunnels
 }
 
-/** Bytes. So short an end of an answer becomes one text with its head, and so one write. */
+/** Bytes. So short an end of an answer is handed on as a text, which node:http joins to a head that has not left yet. */
 const MOST_AS_TEXT = 4096
 
 type Outcome = Forwarded | Failed | null
