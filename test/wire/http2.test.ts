@@ -17,13 +17,7 @@ import {
 } from '../support/http2-client.js'
 import { bytesOf, PATH_APIS, type PathTarget, pathCorpus } from '../support/path-corpus.js'
 import { ask, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
-import {
-  answer,
-  atHead,
-  hang,
-  RecordingUpstream,
-  rawThenEnd,
-} from '../support/recording-upstream.js'
+import { answer, atHead, hang, RecordingUpstream, rawThenEnd } from '../support/recording-upstream.js'
 
 const TARGETS = pathCorpus()
 /** Those of the paths, and one for what is no path. */
