@@ -313,6 +313,8 @@ t.test(
     const pid = pidOf(postern, 1)
     process.kill(pid, 'SIGKILL')
     await one.closed()
+    // Until the primary has heard of the end, it hands new connections to the dead as well: they break before anything was asked.
+    await postern.logged(line => line.msg === 'a worker ended; it is replaced' && line.pid === pid)
     for (let i = 0; i < 5; i++)
       t.equal((await ask(world, postern, { path: '/open/x' })).status, 200, 'others are served meanwhile')
     for (const response of held.splice(0)) response.end('held')
