@@ -1,5 +1,5 @@
 /**
- * `npm run test:nodes [-- WORD ...]`: runs the tests that depend on the Node underneath (raw bytes, upstreams that break, paths), or those
+ * `npm run test:nodes [-- WORD ...]`: runs the tests that depend on the Node underneath (raw bytes, upstreams that break, paths, HTTP/2), or those
  * whose path has one of the words, on every major version that is supported. Ends with a table and `N passed, N failed`.
  *
  * NODE_BINARIES may name binaries, separated as in PATH; each is asked for its version. What it does not name, and this very Node
@@ -14,7 +14,7 @@ import { promisify } from 'node:util'
 import { ROOT } from './support/root.js'
 
 const MAJORS = [20, 22, 24, 26] as const
-const DEFAULT_WORDS = ['wire/', 'upstream/', 'relaxed-paths', 'request/']
+const DEFAULT_WORDS = ['wire/', 'upstream/', 'relaxed-paths', 'request/', 'http2']
 const INSTALL_TIMEOUT_MS = 300_000
 
 interface Binary {
