@@ -1,5 +1,5 @@
 /*
- * loadgen: a load generator for HTTP/1.1 over mutual TLS. One thread, epoll, OpenSSL. It speaks to 127.0.0.1 and to no other host.
+ * loadgen: a load generator for HTTP/1.1 and HTTP/2 over mutual TLS. One thread, epoll, OpenSSL. It speaks to 127.0.0.1 and to no other host.
  *
  *   cc -O2 -Wall -Wextra -o loadgen loadgen.c -lssl -lcrypto
  *
@@ -13,7 +13,8 @@
  *   --tls12              TLS 1.2 instead of 1.3            --rate R           requests a second, sent whether or not
  *   --method M --path P  of every request                                     answers came (default: one after another)
  *   --upload BYTES       body of every request             --timeout S        for one request (default 30)
- *   --warmup S           not counted                       --seconds S        counted
+ *   --http2              one stream after the other; no    --warmup S         not counted
+ *                        --upload                          --seconds S        counted
  *   --requests N         instead of both: count from the start, end after N answers
  *   --pids A,B           processes under test              --cores A,B --load-cores A,B   whose noise is reported
  */
@@ -63,7 +64,7 @@ static struct {
   int port, connections;
   const char *name, *cert, *key, *tokens, *method, *path;
   long skip, count, requests;
-  bool each_once, new_connections, tls12;
+  bool each_once, new_connections, tls12, http2;
   double rate, warmup, seconds, timeout;
   long upload;
   list pids, cores, load_cores;
@@ -80,11 +81,11 @@ static list numbers(const char *text) {
 }
 
 static void read_options(int argc, char **argv) {
-  enum { PORT = 1, NAME, CERT, KEY, TOKENS, SKIP, COUNT, EACH_ONCE, CONNECTIONS, NEW_CONNECTIONS, TLS12, RATE, METHOD, PATH, UPLOAD, WARMUP, SECONDS, REQUESTS, PIDS, CORES, LOAD_CORES, TIMEOUT };
+  enum { PORT = 1, NAME, CERT, KEY, TOKENS, SKIP, COUNT, EACH_ONCE, CONNECTIONS, NEW_CONNECTIONS, TLS12, HTTP2, RATE, METHOD, PATH, UPLOAD, WARMUP, SECONDS, REQUESTS, PIDS, CORES, LOAD_CORES, TIMEOUT };
   static const struct option names[] = {
     {"port", 1, 0, PORT}, {"name", 1, 0, NAME}, {"cert", 1, 0, CERT}, {"key", 1, 0, KEY}, {"tokens", 1, 0, TOKENS},
     {"skip", 1, 0, SKIP}, {"count", 1, 0, COUNT}, {"each-once", 0, 0, EACH_ONCE}, {"connections", 1, 0, CONNECTIONS},
-    {"new-connections", 0, 0, NEW_CONNECTIONS}, {"tls12", 0, 0, TLS12}, {"rate", 1, 0, RATE}, {"method", 1, 0, METHOD},
+    {"new-connections", 0, 0, NEW_CONNECTIONS}, {"tls12", 0, 0, TLS12}, {"http2", 0, 0, HTTP2}, {"rate", 1, 0, RATE}, {"method", 1, 0, METHOD},
     {"path", 1, 0, PATH}, {"upload", 1, 0, UPLOAD}, {"warmup", 1, 0, WARMUP}, {"seconds", 1, 0, SECONDS},
     {"requests", 1, 0, REQUESTS}, {"pids", 1, 0, PIDS}, {"cores", 1, 0, CORES}, {"load-cores", 1, 0, LOAD_CORES},
     {"timeout", 1, 0, TIMEOUT}, {0}};
@@ -100,6 +101,7 @@ static void read_options(int argc, char **argv) {
       case CONNECTIONS: opt.connections = atoi(optarg); break;
       case NEW_CONNECTIONS: opt.new_connections = true; break;
       case TLS12: opt.tls12 = true; break;
+      case HTTP2: opt.http2 = true; break;
       case RATE: opt.rate = atof(optarg); break;
       case METHOD: opt.method = optarg; break;
       case PATH: opt.path = optarg; break;
@@ -115,6 +117,10 @@ static void read_options(int argc, char **argv) {
     }
   if (opt.port <= 0 || opt.connections < 1 || !opt.cert || !opt.key) {
     fprintf(stderr, "loadgen: --port, --cert and --key are needed\n");
+    exit(2);
+  }
+  if (opt.http2 && opt.upload) {
+    fprintf(stderr, "loadgen: --http2 sends no bodies\n");
     exit(2);
   }
 }
@@ -284,10 +290,11 @@ typedef struct connection {
   char *out;    /* head of the request */
   int out_length, out_done, out_capacity;
   long upload_left;
-  char head[HEAD_MAX];
+  char head[HEAD_MAX]; /* of an answer; or a frame of HTTP/2 */
   int head_length, status;
   phase phase;
   long long left; /* bytes of the body, or of the chunk */
+  unsigned stream; /* the present one of HTTP/2; 0: none so far */
   bool server_closes, counted_open;
   struct connection *next_idle;
   bool in_idle;
@@ -339,6 +346,9 @@ static void fail(connection *c, uint64_t *counter) {
 static void open_connection(connection *c) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)opt.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
   int on = 1;
+  c->stream = 0;
+  c->head_length = 0;
+  c->server_closes = false;
   c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (c->fd < 0) die("socket");
   setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -375,15 +385,81 @@ static void reopen(void) {
 
 /* ---------------------------------------------------------------- requests and answers */
 
-static void build_request(connection *c, const char *token) {
-  int needed = (int)(512 + strlen(opt.path) + strlen(opt.name) + (token ? strlen(token) : 0));
-  if (needed > c->out_capacity) c->out = realloc(c->out, (size_t)(c->out_capacity = needed));
+static void build_request1(connection *c, const char *token) {
   int n = sprintf(c->out, "%s %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: loadgen\r\nAccept: application/json\r\n", opt.method, opt.path, opt.name);
   if (token) n += sprintf(c->out + n, "Authorization: Bearer %s\r\n", token);
   if (opt.upload) n += sprintf(c->out + n, "Content-Type: application/octet-stream\r\nContent-Length: %ld\r\n", opt.upload);
   if (opt.new_connections) n += sprintf(c->out + n, "Connection: close\r\n");
   n += sprintf(c->out + n, "\r\n");
   c->out_length = n;
+}
+
+/* HTTP/2: RFC 9113; fields as HPACK has them without a table and without Huffman coding, RFC 7541 section 6.2.2. */
+
+enum { DATA = 0, HEADERS = 1, RESET = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, FRAME_HEAD = 9, FRAME_MAX = 16384 };
+enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4, PADDED = 8, PRIORITISED = 32 };
+
+static int put_frame_head(char *to, int length, int type, int flags, unsigned stream) {
+  const char head[FRAME_HEAD] = {(char)(length >> 16), (char)(length >> 8), (char)length, (char)type, (char)flags, (char)(stream >> 24), (char)(stream >> 16), (char)(stream >> 8), (char)stream};
+  memcpy(to, head, FRAME_HEAD);
+  return FRAME_HEAD;
+}
+
+static int put_text(char *to, const char *text) {
+  size_t length = strlen(text);
+  int n = 0;
+  if (length < 127) to[n++] = (char)length;
+  else {
+    to[n++] = 127;
+    for (length -= 127; length >= 128; length /= 128) to[n++] = (char)(length % 128 + 128);
+    to[n++] = (char)length;
+  }
+  memcpy(to + n, text, strlen(text));
+  return n + (int)strlen(text);
+}
+
+static int put_field(char *to, const char *name, const char *value) {
+  to[0] = 0;
+  int n = 1 + put_text(to + 1, name);
+  return n + put_text(to + n, value);
+}
+
+/* No table for fields, so that a status is never behind an index of it; no pushed streams; windows that never fill. */
+static const char OPENING[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+  "\0\0\x12\4\0\0\0\0\0" "\0\1\0\0\0\0" "\0\2\0\0\0\0" "\0\4\x7f\xff\xff\xff"
+  "\0\0\4\x8\0\0\0\0\0" "\x7f\xfe\0\0";
+
+static void build_request2(connection *c, const char *token) {
+  int n = 0;
+  if (c->stream == 0) {
+    memcpy(c->out, OPENING, sizeof OPENING - 1);
+    n = sizeof OPENING - 1;
+  }
+  c->stream = c->stream ? c->stream + 2 : 1;
+  char *head = c->out + n;
+  n += FRAME_HEAD;
+  n += put_field(c->out + n, ":method", opt.method);
+  n += put_field(c->out + n, ":scheme", "https");
+  n += put_field(c->out + n, ":authority", opt.name);
+  n += put_field(c->out + n, ":path", opt.path);
+  n += put_field(c->out + n, "user-agent", "loadgen");
+  n += put_field(c->out + n, "accept", "application/json");
+  if (token) {
+    char *value = c->out + n + 64 + strlen(token); /* behind what is written here, within the capacity */
+    sprintf(value, "Bearer %s", token);
+    n += put_field(c->out + n, "authorization", value);
+  }
+  int length = (int)(c->out + n - head) - FRAME_HEAD;
+  if (length > FRAME_MAX) die("a token too long for one frame");
+  put_frame_head(head, length, HEADERS, END_STREAM | END_HEADERS, c->stream);
+  c->out_length = n;
+}
+
+static void build_request(connection *c, const char *token) {
+  int needed = (int)(1024 + strlen(opt.path) + strlen(opt.name) + 2 * (token ? strlen(token) : 0));
+  if (needed > c->out_capacity) c->out = realloc(c->out, (size_t)(c->out_capacity = needed));
+  if (opt.http2) build_request2(c, token);
+  else build_request1(c, token);
   c->out_done = 0;
   c->upload_left = opt.upload;
 }
@@ -400,8 +476,9 @@ static void start_request(connection *c, nanos asked) {
   build_request(c, token);
   c->asked = asked;
   c->active = now();
-  c->head_length = 0;
+  if (!opt.http2) c->head_length = 0; /* there, part of a frame may be waiting */
   c->phase = HEAD;
+  c->status = 0;
   c->state = SENDING;
 }
 
@@ -524,6 +601,67 @@ static int take(connection *c, const char *data, int n) {
   return 0;
 }
 
+/* What a status may be by itself in the table that everybody has (RFC 7541 appendix A, 8 to 14); any other one is 599 here: no success. */
+static int status_of(const unsigned char *block, int n) {
+  static const int KNOWN[] = {200, 204, 206, 304, 400, 404, 500};
+  while (n > 0 && (*block & 0xe0) == 0x20) block++, n--; /* a change of the table's size */
+  return n > 0 && *block >= 0x88 && *block <= 0x8e ? KNOWN[*block - 0x88] : 599;
+}
+
+static bool write_now(connection *c, const char *bytes, int n) { return SSL_write(c->ssl, bytes, n) == n; }
+
+static int length_of(const unsigned char *head) { return head[0] << 16 | head[1] << 8 | head[2]; }
+
+/* A whole frame. Returns what `take` does. */
+static int take_frame(connection *c, int type, int flags, unsigned stream, const char *payload, int n) {
+  char answer[FRAME_HEAD + 8];
+  switch (type) {
+    case SETTINGS:
+      if (flags & ACK) return 0;
+      return write_now(c, answer, put_frame_head(answer, 0, SETTINGS, ACK, 0)) ? 0 : -1;
+    case PING:
+      if (flags & ACK || n != 8) return 0;
+      memcpy(answer + put_frame_head(answer, 8, PING, ACK, 0), payload, 8);
+      return write_now(c, answer, sizeof answer) ? 0 : -1;
+    case GOAWAY: c->server_closes = true; return 0;
+    case RESET: return stream == c->stream ? -1 : 0;
+    case HEADERS:
+      if (stream != c->stream || !(flags & END_HEADERS)) return -1;
+      if (flags & PADDED) return -1; /* nobody pads */
+      if (flags & PRIORITISED) payload += 5, n -= 5;
+      if (!c->status) c->status = status_of((const unsigned char *)payload, n);
+      return !!(flags & END_STREAM);
+    case DATA: return stream == c->stream && c->status ? !!(flags & END_STREAM) : -1;
+    default: return 0;
+  }
+}
+
+/* `take` for HTTP/2: gathers one frame after the other in `head`; the content of DATA is only counted. */
+static int take2(connection *c, const char *data, int n) {
+  const unsigned char *head = (const unsigned char *)c->head;
+  if (measuring) bytes_in += (uint64_t)n;
+  int whole = 0;
+  while (n > 0) {
+    bool in_head = c->head_length < FRAME_HEAD;
+    int missing = (in_head ? FRAME_HEAD : FRAME_HEAD + length_of(head)) - c->head_length;
+    int part = n < missing ? n : missing;
+    if (in_head || head[3] != DATA) {
+      if (c->head_length + part > HEAD_MAX) return -1;
+      memcpy(c->head + c->head_length, data, (size_t)part);
+    }
+    c->head_length += part;
+    data += part;
+    n -= part;
+    if (c->head_length < FRAME_HEAD || c->head_length < FRAME_HEAD + length_of(head)) continue;
+    c->head_length = 0;
+    unsigned stream = (unsigned)head[5] << 24 | (unsigned)head[6] << 16 | (unsigned)head[7] << 8 | head[8];
+    int outcome = take_frame(c, head[3], head[4], stream, c->head + FRAME_HEAD, length_of(head));
+    if (outcome < 0) return outcome;
+    whole |= outcome;
+  }
+  return whole;
+}
+
 /* After a call of OpenSSL that did not succeed: the events to wait for, or 0 when the connection is lost. */
 static int awaited(connection *c, int result) {
   switch (SSL_get_error(c->ssl, result)) {
@@ -555,6 +693,15 @@ static bool step_handshake(connection *c) {
     else fail(c, &errors.tls);
     return false;
   }
+  if (opt.http2) {
+    const unsigned char *chosen;
+    unsigned length;
+    SSL_get0_alpn_selected(c->ssl, &chosen, &length);
+    if (length != 2) { /* a target that speaks HTTP/1.1 alone */
+      fail(c, &errors.tls);
+      return false;
+    }
+  }
   if (measuring) handshakes++;
   opening--;
   bool first = !c->counted_open;
@@ -570,9 +717,10 @@ static bool step_handshake(connection *c) {
   return c->state == SENDING;
 }
 
-/* Readable without a request: session tickets, or the end. */
+/* Readable without a request: session tickets, frames of the connection, or the end. */
 static bool step_idle(connection *c) {
   int result = SSL_read(c->ssl, received, BLOCK);
+  if (result > 0 && opt.http2 && take2(c, received, result) == 0) return true;
   if (result > 0) fail(c, &errors.parse);
   else if (!awaited(c, result)) close_connection(c);
   return false;
@@ -609,7 +757,7 @@ static bool step_receiving(connection *c) {
     else fail(c, &errors.io);
     return false;
   }
-  switch (take(c, received, result)) {
+  switch (opt.http2 ? take2(c, received, result) : take(c, received, result)) {
     case 0: return true;
     case 1: break;
     default: fail(c, &errors.parse); return false;
@@ -639,6 +787,7 @@ static void make_context(void) {
   SSL_CTX_set_max_proto_version(context, version);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_RELEASE_BUFFERS);
   SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
+  if (opt.http2) SSL_CTX_set_alpn_protos(context, (const unsigned char *)"\2h2", 3);
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF); /* every handshake is a full one */
   /* The server is not verified: that would cost time here, on the core of the load, and nothing on that of the target. */
   SSL_CTX_set_verify(context, SSL_VERIFY_NONE, NULL);

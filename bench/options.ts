@@ -28,7 +28,7 @@ export interface Options {
 export const USAGE = `npm run bench -- [options]          the whole comparison: about half an hour
 npm run bench:quick -- [options]    one, many, cold, hs in under two minutes
 
-  --scenario A,B     one, many, cold, post, 64k, 1m, 1m-up, 100m, 100m-up, hs, hs12, rate, connections, routes, tokens, workers
+  --scenario A,B     one, many, cold, post, h2, 64k, 1m, 1m-up, 100m, 100m-up, hs, hs12, rate, connections, routes, tokens, workers
   --target A,B       postern, nginx, haproxy, haproxy-cache, apache, http-proxy
   --slices N         slices of each target (10; quick: 3)
   --slice SECONDS    length of a slice (1; quick: 0.5)

@@ -20,6 +20,8 @@ const KEEP_ALIVE = { connections: 64, path: '/api/small' }
 const MIB = 1024 * 1024
 /** Apache is an anchor for small requests; for bodies and handshakes it would only take time. */
 const WITHOUT_APACHE = ['postern', 'nginx', 'haproxy', 'haproxy-cache', 'http-proxy']
+/** The prototype has no HTTP/2. */
+const HTTP2 = ['postern', 'nginx', 'haproxy', 'haproxy-cache']
 const STREAMING = ['postern', 'nginx', 'haproxy', 'http-proxy']
 
 function scenario(
@@ -40,6 +42,12 @@ export const SCENARIOS: readonly Scenario[] = [
     'POST 1 KiB',
     { connections: 64, path: '/api/up', method: 'POST', upload: 1024 },
     { targets: WITHOUT_APACHE },
+  ),
+  scenario(
+    'h2',
+    'GET 1 KiB over HTTP/2, one stream after the other, 10,000 known tokens in turn',
+    { ...KEEP_ALIVE, http2: true },
+    { tokens: 'many', targets: HTTP2 },
   ),
   scenario('64k', 'GET 64 KiB', { connections: 16, path: '/api/64k' }, { targets: WITHOUT_APACHE }),
   scenario('1m', 'GET 1 MiB', { connections: 8, path: '/api/1m' }, { bodyBytes: MIB, targets: STREAMING }),

@@ -48,7 +48,7 @@ defaults
   option http-keep-alive
   http-reuse always
 frontend clients
-  bind 127.0.0.1:${port} ssl crt ${material.serverBoth} ca-file ${material.ca} verify required alpn http/1.1 backlog 4096
+  bind 127.0.0.1:${port} ssl crt ${material.serverBoth} ca-file ${material.ca} verify required alpn h2,http/1.1 backlog 4096
   acl reads method GET HEAD
   http-request deny deny_status 401 if { req.hdr_cnt(authorization) gt 1 }
   http-request set-var(txn.token) http_auth_bearer

@@ -54,7 +54,7 @@ function configuration({ port, upstreamPort, directory, material }: Place): stri
     keepalive_timeout 3600s;
   }
   server {
-    listen 127.0.0.1:${port} ssl backlog=4096;
+    listen 127.0.0.1:${port} ssl http2 backlog=4096;
     ssl_certificate ${material.serverCert};
     ssl_certificate_key ${material.serverKey};
     ssl_client_certificate ${material.ca};

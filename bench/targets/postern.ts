@@ -58,6 +58,7 @@ function policy({ port, upstreamPort, material }: Place, routes: number, workers
   return `version: 1
 server:
   listen: 127.0.0.1:${port}
+  http2: true
   publicUrl: https://${HOST}
 ${workers === 1 ? '' : `  workers: ${workers}\n`}  tls:
     profile: fapi2
