@@ -23,7 +23,8 @@ type Connect = (source: ConnectionSource) => UpstreamConnection
 
 /** How to open a connection; what does not change is made once. */
 function connector({ protocol, host, port }: Origin, { ca }: Upstream): Connect {
-  const address = { host, port, noDelay: true, highWaterMark: WAITING_BYTES }
+  // What the upstream ends is looked at before it is ended here, too.
+  const address = { host, port, noDelay: true, allowHalfOpen: true, highWaterMark: WAITING_BYTES }
   if (protocol === 'http:') return source => new UpstreamConnection(net.connect(address), 'connect', source)
   const options: tls.ConnectionOptions = {
     ...address,

@@ -305,7 +305,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
     const { status, upstreamMs } = this.#forwarded
     this.#settle({ status, end, upstreamMs })
     // What was promised will not come. Only a broken connection tells the client so.
-    if (end !== 'complete') response.destroy()
+    if (end === 'truncated') breakOff(response)
+    else if (end === 'aborted') response.destroy()
     else upgrade?.socket.end(() => upgrade.socket.destroy())
   }
 
@@ -394,6 +395,12 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#inPool = false
     this.#to.pool.leave(this.#onAdmitted)
   }
+}
+
+/** node:http holds back what is written until the end of the step; without it the client could not tell that it has been answered at all. */
+function breakOff(response: OutgoingAnswer): void {
+  response.flushHeaders()
+  process.nextTick(() => response.destroy())
 }
 
 /** A reason that node:http would not write is left out. */

@@ -95,6 +95,12 @@ export function readOnAfterFailedWrites(socket: Socket): void {
   if (writev !== undefined) socket._writev = (chunks, done) => writev(chunks, unlessFailed(done))
 }
 
+/** Undoes `readOnAfterFailedWrites`: what the prototype has counts again. */
+export function failOnFailedWrites(socket: Socket): void {
+  Reflect.deleteProperty(socket, '_write')
+  Reflect.deleteProperty(socket, '_writev')
+}
+
 /** The types leave it out; the documentation has it. */
 interface Connector {
   createConnection(...parameters: unknown[]): Socket

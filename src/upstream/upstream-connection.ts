@@ -1,7 +1,9 @@
 /** One connection to an upstream, which carries one exchange after the other, never two at once. */
 import type { Socket } from 'node:net'
 import { onceAllIsRead } from './turn.js'
-import { IDLE_MS, readOnAfterFailedWrites } from './upstream-agent.js'
+import { failOnFailedWrites, IDLE_MS, readOnAfterFailedWrites } from './upstream-agent.js'
+
+const NOTHING = Buffer.alloc(0)
 
 /** Where connections come from, and go back to. */
 export interface ConnectionSource {
@@ -50,7 +52,7 @@ export class UpstreamConnection {
     })
     socket.on('data', bytes => this.#onData(bytes))
     socket.on('drain', () => this.#exchange?.onDrain())
-    socket.on('end', () => this.#onEnd(null))
+    socket.on('end', () => this.#onFin())
     socket.on('error', error => this.#onEnd(error))
     socket.on('close', () => this.#onEnd(new ConnectionLost()))
   }
@@ -125,6 +127,21 @@ export class UpstreamConnection {
     this.#isFollowed = true
     this.#readBeginning()
     this.#isFollowed = false
+  }
+
+  /**
+   * Node before 24 says that a connection has ended when it was reset behind bytes that had not been read, and half an answer that
+   * ends with its connection would pass for a whole one (RFC 9112 section 8). A write of nothing knows better.
+   */
+  #onFin(): void {
+    const socket = this.#socket
+    const isAnswering = this.#exchange !== null && this.#phase === 'answering'
+    if (!isAnswering || socket.writableLength > 0) {
+      this.#onEnd(null)
+      return
+    }
+    if (this.#isPatched) failOnFailedWrites(socket)
+    socket.write(NOTHING, error => this.#onEnd(error ?? null))
   }
 
   #onEnd(error: Error | null): void {

@@ -194,6 +194,11 @@ export function rawThenEnd(bytes: string | Buffer): Step {
   return { act: socket => void socket.end(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes) }
 }
 
+/** These bytes with RST close behind: whoever reads finds both at once. */
+export function rawWithReset(bytes: string): Step {
+  return { act: socket => void socket.write(bytes, 'latin1', () => socket.resetAndDestroy()) }
+}
+
 /** These bytes and then RST. */
 export function rawThenReset(bytes: string): Step {
   return {
