@@ -26,6 +26,7 @@ const APIS = `${PATH_APIS}  - name: Open
     security: public
     routes:
       GET /{path...}: {}
+      HEAD /{path...}: {}
       POST /{path...}: {}
 `
 const HEADER_BYTES = 16_384
@@ -214,16 +215,26 @@ t.test('a body that breaks off never ends upstream', async t => {
     'a connection that is ended': client => client.socket.end(),
     'a frame that breaks the protocol': client => client.head(2, get()),
   }
-  for (const [name, act] of Object.entries(leave)) {
+  const cases = Object.entries(leave).flatMap(([how, act]) =>
+    ['POST', 'GET', 'HEAD'].map(method => ({ name: `${method}, ${how}`, method, act })),
+  )
+  for (const [index, { name, method, act }] of cases.entries()) {
     upstream.script(answer(200))
     const client = await connect()
-    client.head(1, post(), END_HEADERS)
-    client.write(frame(FRAME.data, 0, 1, 'begun'))
-    const isBegun = () => upstream.connections.at(-1)?.bytes.includes('begun') === true
-    await upstream.until(isBegun, 5000, () => `the body before ${name}`)
+    const withText = (text: string) => upstream.connections.find(({ bytes }) => bytes.includes(text))
+    const seen = (text: string) =>
+      upstream.until(
+        () => withText(text) !== undefined,
+        5000,
+        () => `${text} before ${name}`,
+      )
+    client.head(1, pseudo(method, `/open/${index}`), END_HEADERS)
+    await seen(`${method} /open/${index} `)
+    client.write(frame(FRAME.data, 0, 1, `begun ${index}.`))
+    await seen(`begun ${index}.`)
     act(client)
     await upstream.abandoned()
-    t.notOk(upstream.connections.at(-1)?.bytes.includes('\r\n0\r\n'), `${name}: no last chunk`)
+    t.notOk(withText(`begun ${index}.`)?.bytes.includes('\r\n0\r\n'), `${name}: no last chunk`)
     t.equal(upstream.requests.length, 0, name)
     client.destroy()
   }

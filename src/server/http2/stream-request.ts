@@ -43,8 +43,9 @@ export class StreamRequest extends Readable implements IncomingRequest {
       if (!this.#isDiscarding && !this.push(chunk)) stream.pause()
     })
     stream.once('end', () => {
-      // A connection that is lost, or a reset, ends it too: the rest of a body must not be made up.
-      if (stream.aborted) {
+      // A connection that is lost, or a reset, ends it too: the rest of a body must not be made up. A HEAD is never called aborted,
+      // because node:http2 ends its answer as soon as it comes.
+      if (stream.aborted || (stream.closed && !stream.headersSent)) {
         this.destroy()
         return
       }
