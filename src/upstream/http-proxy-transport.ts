@@ -15,6 +15,7 @@ import {
   type SendingEvents,
   type Transport,
 } from './transport.js'
+import { onceAllIsRead } from './turn.js'
 import { createAgent, type Origin } from './upstream-agent.js'
 import { isReset, MalformedAnswer } from './upstream-failure.js'
 
@@ -45,6 +46,8 @@ class ProxiedRequest implements Sending {
   #answer: IncomingMessage | null = null
   #bytesReadBefore = 0
   #interimAnswers = 0
+  /** All of the answer has come; it is told when this turn has read what follows it. */
+  #isWhole = false
   #isOver = false
 
   constructor(proxy: HttpProxy, origin: Origin, agent: Agent, outgoing: Outgoing, events: SendingEvents) {
@@ -105,11 +108,16 @@ class ProxiedRequest implements Sending {
       if (!this.#isOver) this.#events.data(chunk, false)
     })
     answer.once('end', () => {
-      if (this.#isOver) return
-      this.#isOver = true
+      this.#isWhole = true
       // Else the rest of a body that nobody wants would keep the connection.
       if (this.#request?.writableFinished !== true) this.#request?.destroy()
-      this.#events.data(NOTHING, true)
+      // Who waits for a connection gets this one, and asks at once: what the upstream has sent behind the answer, unasked, would be the
+      // answer to that (response queue poisoning, CWE-444). While the connection is idle, node:http drops it.
+      onceAllIsRead(() => {
+        if (this.#isOver) return
+        this.#isOver = true
+        this.#events.data(NOTHING, true)
+      })
     })
     answer.once('close', () => this.#fail(new Error('the answer is not complete')))
   }
@@ -137,7 +145,7 @@ class ProxiedRequest implements Sending {
   }
 
   #fail(error: Error): void {
-    if (this.#isOver) return
+    if (this.#isOver || this.#isWhole) return
     this.#isOver = true
     const request = this.#request
     const isStale =

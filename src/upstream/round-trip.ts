@@ -120,12 +120,14 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#inPool = true
     this.#client.on('close', this.#onClientGone)
     this.#exchange.upgrade?.socket.once('end', this.#onClientGone)
-    this.#deadline.allow(this.#within(connectTimeoutMs))
     if (admission === 'now') this.#onAdmitted()
+    else this.#deadline.allow(this.#within(connectTimeoutMs))
   }
 
   readonly #onAdmitted = (): void => {
     this.#state = 'connecting'
+    // Anew: that others were before it is not to the address's blame.
+    this.#deadline.allow(this.#within(this.#to.upstream.connectTimeoutMs))
     this.#send(false)
   }
 

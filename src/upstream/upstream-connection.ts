@@ -31,9 +31,9 @@ export class UpstreamConnection {
   #exchange: Carried | null = null
   /** How far the present exchange is: `asked` once it may write, so that what comes may be its answer; `answering` once something has. */
   #phase: 'taken' | 'asked' | 'answering' = 'taken'
-  /** The beginning of an answer, which waits for its turn. */
-  #beginning: Buffer | null = null
-  /** Something has come behind that beginning. */
+  /** The latest piece of an answer, which waits until this turn has read what follows it. */
+  #piece: Buffer | null = null
+  /** Something has come behind that piece. */
   #isFollowed = false
   #isReady = false
   #isPatched = false
@@ -98,7 +98,7 @@ export class UpstreamConnection {
 
   destroy(): void {
     this.#exchange = null
-    this.#beginning = null
+    this.#piece = null
     this.#socket.destroy()
     this.#source.lose(this)
   }
@@ -109,23 +109,26 @@ export class UpstreamConnection {
     // which may be another client's (response queue poisoning, CWE-444).
     if (this.#exchange === null) this.destroy()
     else if (this.#phase === 'taken') this.#onEnd(new ConnectionLost())
-    else if (this.#phase === 'asked') {
+    else {
       this.#phase = 'answering'
-      this.#beginning = bytes
-      onceAllIsRead(this.#readBeginning)
-    } else this.#exchange.onData(bytes)
+      this.#piece = bytes
+      onceAllIsRead(this.#readPiece)
+    }
   }
 
-  readonly #readBeginning = (): void => {
-    const bytes = this.#beginning
-    this.#beginning = null
+  readonly #readPiece = (): void => {
+    const bytes = this.#piece
+    this.#piece = null
     if (bytes !== null) this.#exchange?.onData(bytes)
   }
 
-  /** When it turns out to be the whole answer, whoever waits for a connection must not get this one: it is over, or has said too much. */
+  /**
+   * When the piece turns out to be the end of the answer, whoever waits for a connection must not get this one: it is over, or has said
+   * too much. And it would be written to before the rest is read: Node empties the queue of ticks between two records of one packet.
+   */
   #readFollowed(): void {
     this.#isFollowed = true
-    this.#readBeginning()
+    this.#readPiece()
     this.#isFollowed = false
   }
 

@@ -1,15 +1,22 @@
 /** What a round trip that failed says of itself, and that the exchange can go elsewhere then. */
 import { once } from 'node:events'
 import http, { type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Upstream } from '../../src/policy/upstream.js'
 import { createEngine } from '../../src/upstream/engine.js'
 import type { ForwardingEngine } from '../../src/upstream/forwarding.js'
 import { chunked, exchangeOf, get, grantFor, head } from '../support/engine-bench.js'
 import { freePort } from '../support/free-port.js'
+import { createAuthority } from '../support/pki.js'
 import { RawClient } from '../support/raw-client.js'
 import { answer, hang, RecordingUpstream, raw, reset, type Step } from '../support/recording-upstream.js'
+
+const authority = await createAuthority('Test upstream CA')
+const { keyPem: key, certificatePem: cert } = await authority.issue({
+  ...{ commonName: 'localhost', sanDns: ['localhost'], extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] },
+})
+const tls = { key, cert }
 
 const TERMS = {
   bodyBytes: 1000,
@@ -132,6 +139,40 @@ for (const engine of ['builtin', 'http-proxy'] as const) {
       { sent: false, blame: false, denial: { code: 'upstream_unavailable' } },
       { sent: true, blame: true, denial: { code: 'upstream_timeout' } },
     ])
+  })
+
+  t.test(`${engine}: who has waited for a place has time to connect all the same`, async t => {
+    const upstream = await RecordingUpstream.start(tls)
+    const slow = createServer(client => {
+      client.on('error', () => {})
+      setTimeout(() => {
+        const onward = connect(upstream.port, '127.0.0.1').on('error', () => client.destroy())
+        client.pipe(onward).pipe(client)
+      }, 600)
+    })
+    slow.listen(0, '127.0.0.1')
+    await once(slow, 'listening')
+    t.teardown(async () => {
+      slow.close()
+      await upstream.stop()
+    })
+    const started = engineFor(t, engine, `https://localhost:${(slow.address() as AddressInfo).port}`, {
+      ca: authority.certificatePem,
+      connectTimeoutMs: 1000,
+      responseTimeoutMs: 5000,
+    })
+    // The connection ends with it, so that the next one needs its own.
+    upstream.script(answer(200, 'first', ['Connection: close']), answer(200, 'second'))
+    const outcomes: unknown[] = []
+    await Promise.all(
+      [1, 2].map(() =>
+        through(get('/x'), async (request, response) => {
+          const exchange = exchangeOf(request, response)
+          outcomes.push(await started.attempt(grantFor(request, {}), exchange, TERMS))
+        }),
+      ),
+    )
+    t.match(outcomes, [{ status: 200 }, { status: 200 }])
   })
 
   t.test(`${engine}: what was not sent can be sent elsewhere, body and all`, async t => {

@@ -67,6 +67,27 @@ for (const [what, follow] of [
     t.ok(socket.destroyed)
   })
 
+for (const [what, follow] of [
+  ['another answer', (socket: Socket) => socket.emit('data', FORGED)],
+  ['the end', (socket: Socket) => socket.emit('end')],
+  ['an error', (socket: Socket) => socket.emit('error', new Error('reset'))],
+] as const)
+  t.test(`${what} behind an answer in two pieces in one turn: nobody else gets the connection`, async t => {
+    const { socket, events } = bench()
+    await turn()
+    socket.emit('data', ANSWER.subarray(0, -2))
+    socket.emit('data', ANSWER.subarray(-2))
+    await null // whoever waits would be written here
+    t.same(events, ['connected', 'answered 200'])
+    follow(socket)
+    await turn()
+    t.same(
+      events.filter(event => event !== 'lost'),
+      ['connected', 'answered 200', 'hi, the last'],
+    )
+    t.ok(socket.destroyed)
+  })
+
 t.test('what comes before the request is written is not its answer', async t => {
   const { socket, events } = bench()
   socket.emit('data', FORGED)
