@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { Grant } from '../checks/authorise.js'
 import type { Configuration } from '../config/settings.js'
+import type { IssuerRules } from '../policy/issuer.js'
 import type { Route } from '../policy/policy.js'
 
 /**
@@ -10,9 +11,13 @@ import type { Route } from '../policy/policy.js'
  */
 export function permittedTunnels({ routes, settings }: Configuration): (grant: Grant) => boolean {
   const inUse = new Map(routes.routes.map(route => [keyOf(route), route]))
+  const isInUse = (rules: IssuerRules): boolean => {
+    const issuer = settings.issuers.get(rules.name)
+    // Tokens that the issuer was asked about have rules of their own.
+    return [issuer?.rules, issuer?.introspection?.rules].some(each => isDeepStrictEqual(each, rules))
+  }
   return ({ match: { route }, token }) =>
-    isDeepStrictEqual(inUse.get(keyOf(route)), route) &&
-    (token === null || isDeepStrictEqual(settings.issuers.get(token.rules.name)?.rules, token.rules))
+    isDeepStrictEqual(inUse.get(keyOf(route)), route) && (token === null || isInUse(token.rules))
 }
 
 function keyOf({ method, template }: Route): string {

@@ -1,5 +1,5 @@
 import type { Confirmation, TokenFacts } from '../checks/token-facts.js'
-import { Denial, type Verdict } from '../decision/denials.js'
+import { answerOf, Denial, type Verdict } from '../decision/denials.js'
 import type { TokenSource } from './token-source.js'
 
 /**
@@ -37,8 +37,9 @@ function expired({ expiresAt, rules }: TokenFacts, now: number): Denial | null {
 }
 
 function unlessRevoked(facts: TokenFacts, found: Verdict<TokenFacts>): Verdict<TokenFacts> {
+  // An outage or a limit says nothing of the token.
   if (found instanceof Denial)
-    return found.code === 'issuer_unavailable' ? found : new Denial('token_revoked', found.detail)
+    return answerOf(found).status === 401 ? new Denial('token_revoked', found.detail) : found
   const differing = disagreement(facts, found)
   return differing === null
     ? facts

@@ -1,16 +1,20 @@
 import { writeFileSync } from 'node:fs'
+import { Agent } from 'node:https'
 import { join } from 'node:path'
 import t from 'tap'
 import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import {
   ask,
   boundToken,
+  connectRaw,
   createWorld,
   HOST,
   policyText,
   startCounting,
   startPostern,
+  until,
 } from '../support/postern.js'
+import { RecordingUpstream } from '../support/recording-upstream.js'
 import { newSigningKey, type Overrides, signToken } from '../support/token-issuer.js'
 
 const world = await createWorld()
@@ -188,6 +192,65 @@ t.test('revocation: a JWT that verifies is refused once the issuer has revoked i
   endpoint.failMode = 'unsigned'
   await new Promise(resolve => setTimeout(resolve, 2100))
   t.equal(await get(), 503, 'a plain reply where a signed one is demanded')
+})
+
+t.test('revocation: who has failed too often is told so, and not that the token is revoked', async t => {
+  const introspection = `introspection: { url: "${endpoint.url}", ca: endpoint-ca.pem, auth: ${AUTH}, cache: 0s }`
+  const postern = await startPostern(
+    world,
+    policyText(world, {
+      upstream: upstream.url,
+      limits: '{ failures: { requests: 2, per: 1h } }',
+      issuer: `revocation: introspect\n    ${introspection}`,
+    }),
+  )
+  t.teardown(() => postern.stop())
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const token = boundToken(world, client, 'authorization_code', { scope: 'basic' })
+  const get = (each: string) => ask(world, postern, { client, token: each, agent })
+  endpoint.tokens.set(token, reply())
+  t.equal((await get(token)).status, 200)
+  for (const end of ['AAA0', 'AAA1']) t.equal((await get(`${token.slice(0, -4)}${end}`)).status, 401)
+  const { status, headers } = await get(token)
+  t.equal(status, 429)
+  t.ok(headers['retry-after'])
+})
+
+t.test('a WebSocket with an opaque token stays open, also over a reload', async t => {
+  const socket = await RecordingUpstream.start()
+  t.teardown(() => socket.stop())
+  socket.script({
+    act: each => {
+      each.write('HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n')
+      each.on('data', bytes => each.write(bytes))
+    },
+    switches: true,
+  })
+  const text = policy('tokens: opaque').replace(upstream.url, socket.url)
+  const postern = await startPostern(world, text)
+  t.teardown(() => postern.child.kill('SIGKILL'))
+  endpoint.tokens.set('opaque-ws', reply())
+  const raw = await connectRaw(world, postern, client)
+  raw.write(
+    `GET /accounts/1/live HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer opaque-ws\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
+  )
+  t.equal((await raw.answer()).status, 101)
+  const echoed = async (words: string) => {
+    raw.write(words)
+    await until(
+      () => raw.received.includes(words),
+      () => words,
+    )
+  }
+  await echoed('before')
+  t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+  await echoed('after')
+  t.equal(raw.ending, 'open')
+  world.write('policies.yaml', text.replace('tokens: opaque', 'tokens: opaque\n    clockSkew: 7s'))
+  t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+  await raw.closed()
+  t.pass('its rules are not what they were')
 })
 
 t.test('a new secret is taken up without a restart', async t => {
