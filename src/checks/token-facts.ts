@@ -69,6 +69,13 @@ function flowOf(claims: Claims, rules: IssuerRules): Pick<TokenFacts, 'flow' | '
       flow: 'unknown',
       flowReason: `rule ${index + 1} of ${name} says ${rule.is}, but ${evidence} shows a user`,
     }
+  // A claim that is there and names nobody would make the token a person's without a person.
+  const { sub } = claims
+  if (rule.is === 'authorization_code' && sub !== undefined && !isString(sub))
+    return {
+      flow: 'unknown',
+      flowReason: `rule ${index + 1} of ${name} says ${rule.is}, but sub names nobody`,
+    }
   return { flow: rule.is, flowReason: `rule ${index + 1} of ${name}` }
 }
 

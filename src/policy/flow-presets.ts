@@ -90,7 +90,12 @@ export const FLOW_PRESETS = {
       },
       {
         when: {
-          all: [{ claim: 'sub', exists: true }, { claim: 'gty', exists: false }, NOT_EXCHANGED_FOR_A_CLIENT],
+          all: [
+            { claim: 'sub', exists: true },
+            { not: { claim: 'sub', equalsClaim: 'client_id' } },
+            { claim: 'gty', exists: false },
+            NOT_EXCHANGED_FOR_A_CLIENT,
+          ],
         },
         is: 'authorization_code',
       },

@@ -85,6 +85,32 @@ t.test('the reason names rule, preset and evidence (FD-06), and who acts (FD-02)
   t.equal(tokenFacts({ sub: 'u', client_id: 'c', act: 'c' }, rules).actor, null)
 })
 
+t.test("a sub that names nobody makes no token a person's, by any preset or rule", async t => {
+  const own = {
+    name: 'own',
+    rules: [{ when: { claim: 'sid', exists: true }, is: 'authorization_code' }],
+    userEvidence: [],
+  } as const
+  const shows = {
+    client_id: 'c',
+    cid: 'c',
+    sid: 's',
+    uid: 'u',
+    oid: 'o',
+    scp: 'a',
+    aut: 'APPLICATION_USER',
+    grant_type: 'authorization_code',
+  }
+  for (const flow of [...Object.values(FLOW_PRESETS), own]) {
+    const rules = rulesOf(flow, ['client_id', 'cid'])
+    t.equal(tokenFacts({ ...shows, sub: 'u' }, rules).flow, 'authorization_code', flow.name)
+    for (const sub of ['', 0, false, null, {}, [], ['u']])
+      t.equal(tokenFacts({ ...shows, sub }, rules).flow, 'unknown', `${flow.name}: ${JSON.stringify(sub)}`)
+  }
+  const auth0 = rulesOf(FLOW_PRESETS.auth0, ['azp'])
+  t.equal(tokenFacts({ sub: 'c', azp: 'c' }, auth0).flow, 'unknown', 'the client is no person')
+})
+
 t.test('rules of the operator come before those of a preset', async t => {
   const flow = {
     ...FLOW_PRESETS.rfc9068,
