@@ -35,14 +35,26 @@ const RESERVED: ReadonlySet<string> = new Set([
   'x-method-override',
   'x-original-url',
   'x-rewrite-url',
+  'x-envoy-original-path',
+  'x-http-path-override',
+  'x-original-uri',
+  // Programs behind CGI take it for their own setting (httpoxy, CVE-2016-5385).
+  'proxy',
   // Identities and addresses that frameworks take from a proxy in front of them.
+  'cf-connecting-ip',
+  'fastly-client-ip',
   'remote-user',
   'true-client-ip',
   'x-arr-clientcert',
+  'x-client-dn',
   'x-client-ip',
+  'x-client-verify',
+  'x-cluster-client-ip',
   'x-host',
   'x-original-host',
+  'x-originating-ip',
   'x-remote-user',
+  'x-tls-client-cert',
 ])
 const RESERVED_PREFIX = /^(?:postern-|x-forwarded-|client-cert|x-client-cert|x-ssl-|ssl-client-|x-amzn-mtls-)/
 
