@@ -98,6 +98,7 @@ const arrival: Arrival = {
   clientAddress: '127.0.0.1',
   interactionId: 'c770aef3-6784-41f7-8e0e-ff5f97bddb3a',
   certificate: presented,
+  gateInUse: () => gate,
   malformed: () => null,
 }
 const request = proved(readRequest(head, gate.served))

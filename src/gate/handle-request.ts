@@ -79,9 +79,16 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   const countingToken = gate.countRequest(route.rates, caller, token)
   const quota = countingToken && (await countingToken)
   if (quota !== null) return quota
-  // Last: how long a form takes is the client's to say.
+  // Last: how long a form takes is the client's to say. Nothing has left meanwhile, so what was granted must be so still.
   const reading = refuseTokenInForm(request.headers, arrival)
-  return (reading && (await reading)) ?? grant
+  if (reading === null) return grant
+  const form = await reading
+  if (form !== null) return form
+  if (arrival.gateInUse() !== gate)
+    return new Denial('request_timeout', 'the policy changed before the form was complete')
+  const completeAt = house.now()
+  const still = checkCertificate(client.certificate, gate, completeAt)
+  return authorise({ request, match, certificate: still, token, proof, now: completeAt })
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */

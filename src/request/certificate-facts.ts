@@ -19,9 +19,9 @@ export interface CertificateFacts {
   readonly spki: string
   /** DER, for RFC 9440 Client-Cert. */
   readonly der: Buffer
-  /** Seconds since the epoch. */
+  /** Seconds since the epoch; where the chain counts, the latest of its certificates. */
   readonly notBefore: number
-  /** Seconds since the epoch. */
+  /** Seconds since the epoch; where the chain counts, the earliest of its certificates. */
   readonly notAfter: number
   readonly isAuthority: boolean
   /** Extended key usage OIDs; null when the extension is absent, which permits every use (RFC 5280 section 4.2.1.12). */

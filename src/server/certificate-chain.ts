@@ -2,7 +2,7 @@ import type { X509Certificate } from 'node:crypto'
 import { certificateNames } from '../config/parse-crl.js'
 import { type CertificateFacts, type ChainLink, fingerprintOf } from '../request/certificate-facts.js'
 import { type CertificateExtensions, certificateExtensions } from './certificate-extensions.js'
-import { isIssuedBy } from './client-trust.js'
+import { datesOf, isIssuedBy, issuerOf } from './client-trust.js'
 
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8
@@ -40,27 +40,12 @@ export function verifyChain(leaf: X509Certificate, authorities: readonly X509Cer
   }
 }
 
-/** Of several certificates of one authority the one that is valid longest. */
-function issuerOf(
-  subject: X509Certificate,
-  authorities: readonly X509Certificate[],
-): X509Certificate | undefined {
-  return authorities
-    .filter(candidate => isIssuedBy(subject, candidate))
-    .sort((a, b) => Date.parse(b.validTo) - Date.parse(a.validTo))[0]
-}
-
 function judged(
   path: readonly X509Certificate[],
   chain: readonly ChainLink[],
   chainError: string | null,
 ): JudgedChain {
-  return {
-    chainError,
-    chain,
-    notBefore: Math.max(...path.map(one => Date.parse(one.validFrom))) / 1000,
-    notAfter: Math.min(...path.map(one => Date.parse(one.validTo))) / 1000,
-  }
+  return { chainError, chain, ...datesOf(path) }
 }
 
 /** @param path leaf first, root last */

@@ -36,7 +36,7 @@ export function trustBundle(settings: ClientTrustSettings): TrustBundle {
     revocations: revocationsOf(settings),
     onExpiredCrl: settings.onExpiredCrl,
   }
-  const facts = new CertificatesSeen(authorities, trust.id)
+  const facts = new CertificatesSeen(authorities, trust)
   return { trust, readPeer: socket => readPeer(socket, facts) }
 }
 
@@ -52,25 +52,30 @@ const MOST_SEEN_BYTES = 8 * 1024
  */
 class CertificatesSeen {
   readonly #authorities: readonly X509Certificate[]
-  readonly #trustId: string
+  readonly #trust: ClientTrust
   readonly #seen = new BoundedMap<Omit<CertificateFacts, 'chainError'>>(MOST_SEEN)
 
-  constructor(authorities: readonly X509Certificate[], trustId: string) {
+  constructor(authorities: readonly X509Certificate[], trust: ClientTrust) {
     this.#authorities = authorities
-    this.#trustId = trustId
+    this.#trust = trust
   }
 
   /** @param chainError what this handshake found */
   facts(certificate: X509Certificate, chainError: string | null): CertificateFacts {
-    const fingerprint = certificate.fingerprint256
-    const known = this.#seen.get(fingerprint)
+    const sent = sentAbove(certificate)
+    const name = [certificate, ...sent].map(each => each.fingerprint256).join()
+    const known = this.#seen.get(name)
     if (known !== undefined) return { ...known, chainError }
+    const { mode, id: trustId } = this.#trust
     const chain = chainOf(certificate, this.#authorities)
     const facts = certificateFacts(certificate, {
-      ...{ chainError, chain, trustId: this.#trustId, keyUsage: keyUsageOf(certificate.raw) },
+      ...{ chainError, chain, trustId, keyUsage: keyUsageOf(certificate.raw) },
     })
-    if (chainError === null && certificate.raw.length <= MOST_SEEN_BYTES) this.#seen.add(fingerprint, facts)
-    return facts
+    if (chainError !== null) return facts
+    // Of what is proved by possession alone, nobody looks at the authorities.
+    const dated = mode === 'pki' ? { ...facts, ...commonDates(certificate, this.#authorities, sent) } : facts
+    if (certificate.raw.length <= MOST_SEEN_BYTES) this.#seen.add(name, dated)
+    return dated
   }
 }
 
@@ -111,16 +116,15 @@ export function certificateAsPresented(
   { trust }: TrustBundle,
   settings: ClientTrustSettings,
 ): CertificateFacts {
-  const chain = chainOf(
-    certificate,
-    settings.ca.map(pem => new X509Certificate(pem)),
-  )
-  return certificateFacts(certificate, {
+  const authorities = settings.ca.map(pem => new X509Certificate(pem))
+  const chain = chainOf(certificate, authorities)
+  const facts = certificateFacts(certificate, {
     chainError: chain.length > 0 ? null : 'NOT_SIGNED_BY_THE_BUNDLE',
     trustId: trust.id,
     chain,
     keyUsage: keyUsageOf(certificate.raw),
   })
+  return trust.mode === 'pki' ? { ...facts, ...commonDates(certificate, authorities, []) } : facts
 }
 
 /** The chain as far as the bundle itself can prove it; what a peer sends besides its leaf proves nothing here. */
@@ -128,13 +132,63 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
   const chain: ChainLink[] = []
   let subject = leaf
   while (chain.length < MAX_CHAIN) {
-    const authority = authorities.find(candidate => isIssuedBy(subject, candidate))
+    const authority = issuerOf(subject, authorities)
     if (authority === undefined) break
     chain.push({ authority: fingerprintOf(authority), serial: subject.serialNumber })
     if (isIssuedBy(authority, authority)) break
     subject = authority
   }
   return chain
+}
+
+/**
+ * The dates that a certificate has in common with the authorities above it, in seconds since the epoch (RFC 5280 section 6.1.3): a handshake
+ * looks at all of them, and its connection goes on. The authorities are those of the bundle, and between them what the peer has sent.
+ */
+function commonDates(
+  leaf: X509Certificate,
+  authorities: readonly X509Certificate[],
+  sent: readonly X509Certificate[],
+): Pick<CertificateFacts, 'notBefore' | 'notAfter'> {
+  const path = [leaf]
+  for (let subject = leaf; path.length <= MAX_CHAIN; ) {
+    const authority = issuerOf(subject, authorities) ?? issuerOf(subject, sent)
+    if (authority === undefined) break
+    path.push(authority)
+    if (isIssuedBy(authority, authority)) break
+    subject = authority
+  }
+  return datesOf(path)
+}
+
+/** The dates that all of these have in common, in seconds since the epoch. */
+export function datesOf(
+  certificates: readonly X509Certificate[],
+): Pick<CertificateFacts, 'notBefore' | 'notAfter'> {
+  return {
+    notBefore: Math.max(...certificates.map(one => Date.parse(one.validFrom))) / 1000,
+    notAfter: Math.min(...certificates.map(one => Date.parse(one.validTo))) / 1000,
+  }
+}
+
+/** What the peer has sent beside its certificate, as far as it leads up from there. */
+function sentAbove(leaf: X509Certificate): readonly X509Certificate[] {
+  const sent: X509Certificate[] = []
+  for (let next = leaf.issuerCertificate; next !== undefined; next = next.issuerCertificate) {
+    if (sent.length === MAX_CHAIN) break
+    sent.push(next)
+  }
+  return sent
+}
+
+/** Of several certificates of one authority the one that is valid longest. */
+export function issuerOf(
+  subject: X509Certificate,
+  authorities: readonly X509Certificate[],
+): X509Certificate | undefined {
+  return authorities
+    .filter(candidate => isIssuedBy(subject, candidate))
+    .sort((a, b) => Date.parse(b.validTo) - Date.parse(a.validTo))[0]
 }
 
 /** Names, key identifiers and keyUsage fit, and the key of the authority made the signature. */

@@ -28,11 +28,16 @@ const TIMEOUT_CHECK_MS = 1000
 /** How long a connection without any request may go on when no more are accepted, in milliseconds. */
 const FIRST_REQUEST_MS = 1000
 
+/** Identity of no trust. */
+const UNKNOWN_TRUST = ''
+
 /** A TCP connection, from before its handshake to its end. */
 interface Accepted {
   readonly socket: Socket
   /** In use when the connection came, so what the handshake is judged by, even if a reload comes before its end. */
   readonly bundle: TrustBundle
+  /** The trust had changed so often by then. */
+  readonly trustChanges: number
 }
 
 /** The public TLS listener. */
@@ -66,6 +71,8 @@ export function createListener(
   const lastDropTold = new Map<ConnectionLimit, number>()
   const connectionLimits = new ConnectionLimits(limits, dropped)
   let accepting = true
+  let trustChanges = 0
+  let trustId = running().bundle.trust.id
   const http2 = speaksHttp2 ? new Http2Listener(running, house, limits, () => dropped('http2')) : null
   const server = createServer({
     IncomingMessage: ClientRequest,
@@ -97,7 +104,7 @@ export function createListener(
     }
     if (!connectionLimits.accept(socket)) return
     const ends = endsOf(socket)
-    accepted.set(ends, { socket, bundle: running().bundle })
+    accepted.set(ends, { socket, bundle: running().bundle, trustChanges })
     socket.once('close', () => {
       if (accepted.get(ends)?.socket === socket) accepted.delete(ends) // the same client may be back already
     })
@@ -111,15 +118,19 @@ export function createListener(
     }
     connectionLimits.secured(tcp.socket)
     const { bundle } = tcp
-    const certificate = bundle.readPeer(socket)
-    if (certificate === OVERSIZED) {
+    const peer = bundle.readPeer(socket)
+    if (peer === OVERSIZED) {
       house.log.debug({ clientAddress: socket.remoteAddress ?? '' }, 'the client certificate is too large')
       socket.destroy()
       return
     }
     const age = jittered(limits.connectionAgeMs)
-    if (http2 !== null && socket.alpnProtocol === H2) http2.accept(socket, certificate, bundle.trust.id, age)
-    else connections.set(socket, new Connection(socket, certificate, bundle.trust.id, age))
+    // The server name is asked for when the client says it, which may be under another trust than when it came: then nobody knows who has
+    // judged its certificate, and the trust may be as it was again by now.
+    const judgedBy = tcp.trustChanges === trustChanges ? bundle.trust.id : UNKNOWN_TRUST
+    const certificate = peer === null ? null : { ...peer, trustId: judgedBy }
+    if (http2 !== null && socket.alpnProtocol === H2) http2.accept(socket, certificate, judgedBy, age)
+    else connections.set(socket, new Connection(socket, certificate, judgedBy, age))
     house.metrics.connectionOpened()
     socket.once('close', () => {
       connections.delete(socket)
@@ -169,7 +180,9 @@ export function createListener(
     const handle = async () => {
       const { certificate } = connection
       const malformed = () => arrived.malformed
-      const arrival = { request, response, upgrade, clientAddress, interactionId, certificate, malformed }
+      const gateInUse = () => running().gate
+      const about = { request, response, upgrade, clientAddress, interactionId, certificate }
+      const arrival = { ...about, gateInUse, malformed }
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
       if (isStale(connection) || house.isDraining()) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
@@ -234,6 +247,9 @@ export function createListener(
     address: () => server.address() as AddressInfo,
     listen: (host, port) => listen(server, host, port),
     trustChanged: () => {
+      const { id } = running().bundle.trust
+      if (id !== trustId) trustChanges++
+      trustId = id
       server.setSecureContext(running().tls.options)
       for (const connection of connections.values()) {
         if (isStale(connection)) {

@@ -122,6 +122,7 @@ export class Http2Listener {
       request.once('close', () => clearTimeout(timer))
       await handleRequest(this.#running().gate, this.#house, {
         ...{ request, response, upgrade: null, clientAddress, interactionId, certificate },
+        gateInUse: () => this.#running().gate,
         malformed: () => late,
       })
       clearTimeout(timer)
