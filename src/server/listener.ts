@@ -181,8 +181,16 @@ export function createListener(
       const { certificate } = connection
       const malformed = () => arrived.malformed
       const gateInUse = () => running().gate
-      const about = { request, response, upgrade, clientAddress, interactionId, certificate }
-      const arrival = { ...about, gateInUse, malformed }
+      const arrival = {
+        request,
+        response,
+        upgrade,
+        clientAddress,
+        interactionId,
+        certificate,
+        gateInUse,
+        malformed,
+      }
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
       if (isStale(connection) || house.isDraining()) response.shouldKeepAlive = false
       await handleRequest(running().gate, house, arrival)
