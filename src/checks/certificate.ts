@@ -1,5 +1,5 @@
 import { Denial } from '../decision/denials.js'
-import type { CertificateFacts } from '../request/certificate-facts.js'
+import { type CertificateFacts, isWithin } from '../request/certificate-facts.js'
 import type { ClientTrust } from './trust.js'
 
 /** RFC 5280 section 4.2.1.12. */
@@ -22,8 +22,7 @@ export function judgeCertificate(
   trust: ClientTrust,
   now: number,
 ): Denial | null {
-  // Written so that unreadable dates (NaN) refuse.
-  if (!(now >= certificate.notBefore && now < certificate.notAfter))
+  if (!isWithin(certificate, now))
     return new Denial(
       'certificate_expired',
       `valid ${iso(certificate.notBefore)} to ${iso(certificate.notAfter)}`,
@@ -43,6 +42,9 @@ export function judgeCertificate(
     return DATE_ERRORS.has(certificate.chainError)
       ? new Denial('certificate_expired', certificate.chainError)
       : untrusted(wordsFor(certificate.chainError))
+  if (certificate.paths.length === 0) return untrusted('no way up to a root of the bundle')
+  if (!certificate.paths.some(path => isWithin(path, now)))
+    return new Denial('certificate_expired', 'an authority above it is outside its dates')
   return judgeRevocation(certificate, trust, now)
 }
 

@@ -9,6 +9,23 @@ export interface ChainLink {
   readonly serial: string
 }
 
+/** A time in which something counts, in seconds since the epoch. */
+export interface Validity {
+  readonly notBefore: number
+  readonly notAfter: number
+}
+
+/** Written so that unreadable dates (NaN) are no time. */
+export function isWithin({ notBefore, notAfter }: Validity, now: number): boolean {
+  return now >= notBefore && now < notAfter
+}
+
+/** When a certificate that counts now will no longer: its own end, or that of the last way up. Seconds since the epoch. */
+export function endOfValidity({ notAfter, paths }: CertificateFacts, now: number): number {
+  const ends = paths.filter(path => isWithin(path, now)).map(path => path.notAfter)
+  return Math.min(notAfter, Math.max(...ends))
+}
+
 /** What is known of the certificate that a client proved to hold in the TLS handshake. */
 export interface CertificateFacts {
   /** RFC 8705 `x5t#S256`: base64url SHA-256 of the DER. */
@@ -19,10 +36,12 @@ export interface CertificateFacts {
   readonly spki: string
   /** DER, for RFC 9440 Client-Cert. */
   readonly der: Buffer
-  /** Seconds since the epoch; where the chain counts, the latest of its certificates. */
+  /** Seconds since the epoch. */
   readonly notBefore: number
-  /** Seconds since the epoch; where the chain counts, the earliest of its certificates. */
+  /** Seconds since the epoch. */
   readonly notAfter: number
+  /** What it has in common with the authorities above it, for each way up to a root: one that holds will do. Empty: nobody knows one. */
+  readonly paths: readonly Validity[]
   readonly isAuthority: boolean
   /** Extended key usage OIDs; null when the extension is absent, which permits every use (RFC 5280 section 4.2.1.12). */
   readonly extendedKeyUsage: readonly string[] | null
@@ -72,7 +91,7 @@ export function thumbprintOf(der: Uint8Array): string {
 /** Reads a certificate once per connection. `chainError`, `trustId` and `chain` are what the TLS layer and the bundle say; `keyUsage` is read from its DER. */
 export function certificateFacts(
   certificate: X509Certificate,
-  judged: Pick<CertificateFacts, 'chainError' | 'trustId' | 'chain' | 'keyUsage'>,
+  judged: Pick<CertificateFacts, 'chainError' | 'trustId' | 'chain' | 'paths' | 'keyUsage'>,
 ): CertificateFacts {
   // Node types keyUsage as always present; it is undefined without the extension. The values are the EKU OIDs.
   const usage = certificate.keyUsage as readonly string[] | undefined

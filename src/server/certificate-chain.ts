@@ -2,7 +2,7 @@ import type { X509Certificate } from 'node:crypto'
 import { certificateNames } from '../config/parse-crl.js'
 import { type CertificateFacts, type ChainLink, fingerprintOf } from '../request/certificate-facts.js'
 import { type CertificateExtensions, certificateExtensions } from './certificate-extensions.js'
-import { datesOf, isIssuedBy, issuerOf } from './client-trust.js'
+import { commonValidity, isIssuedBy } from './certificate-paths.js'
 
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8
@@ -17,7 +17,7 @@ const CLIENT_AUTH = '1.3.6.1.5.5.7.3.2'
 const ANY_USAGE = '2.5.29.37.0'
 
 /** What is known of a chain; dates are those that every certificate of it has in common. */
-export type JudgedChain = Pick<CertificateFacts, 'chainError' | 'chain' | 'notBefore' | 'notAfter'>
+export type JudgedChain = Pick<CertificateFacts, 'chainError' | 'chain' | 'paths' | 'notBefore' | 'notAfter'>
 
 /**
  * Verifies a certificate that no handshake of ours has seen, from the leaf up to a root of the bundle (RFC 5280 section 6.1):
@@ -40,12 +40,23 @@ export function verifyChain(leaf: X509Certificate, authorities: readonly X509Cer
   }
 }
 
+/** Of several certificates of one authority the one that is valid longest. */
+function issuerOf(
+  subject: X509Certificate,
+  authorities: readonly X509Certificate[],
+): X509Certificate | undefined {
+  return authorities
+    .filter(candidate => isIssuedBy(subject, candidate))
+    .sort((a, b) => Date.parse(b.validTo) - Date.parse(a.validTo))[0]
+}
+
 function judged(
   path: readonly X509Certificate[],
   chain: readonly ChainLink[],
   chainError: string | null,
 ): JudgedChain {
-  return { chainError, chain, ...datesOf(path) }
+  const validity = commonValidity(path)
+  return { chainError, chain, paths: [validity], ...validity }
 }
 
 /** @param path leaf first, root last */

@@ -10,6 +10,7 @@ import {
 } from '../request/certificate-facts.js'
 import { BoundedMap } from './bounded-map.js'
 import { keyUsageOf } from './certificate-extensions.js'
+import { commonValidity, isIssuedBy, pathsUp } from './certificate-paths.js'
 
 /** Longer chains are no chains. */
 const MAX_CHAIN = 8
@@ -62,20 +63,22 @@ class CertificatesSeen {
 
   /** @param chainError what this handshake found */
   facts(certificate: X509Certificate, chainError: string | null): CertificateFacts {
-    const sent = sentAbove(certificate)
+    const sent = sentWith(certificate)
     const name = [certificate, ...sent].map(each => each.fingerprint256).join()
     const known = this.#seen.get(name)
     if (known !== undefined) return { ...known, chainError }
     const { mode, id: trustId } = this.#trust
     const chain = chainOf(certificate, this.#authorities)
+    const isJudged = mode === 'pki' && chainError === null
+    const up = isJudged ? pathsUp(certificate, this.#authorities, sent) : []
+    // Where nothing was sent and there is no way all the same, Node has not said what was sent. By possession nobody looks up.
+    const paths = up.length > 0 || (isJudged && sent.length > 0) ? up : [commonValidity([certificate])]
     const facts = certificateFacts(certificate, {
-      ...{ chainError, chain, trustId, keyUsage: keyUsageOf(certificate.raw) },
+      ...{ chainError, chain, paths, trustId, keyUsage: keyUsageOf(certificate.raw) },
     })
-    if (chainError !== null) return facts
-    // Of what is proved by possession alone, nobody looks at the authorities.
-    const dated = mode === 'pki' ? { ...facts, ...commonDates(certificate, this.#authorities, sent) } : facts
-    if (certificate.raw.length <= MOST_SEEN_BYTES) this.#seen.add(name, dated)
-    return dated
+    const isSmall = certificate.raw.length <= MOST_SEEN_BYTES && sent.length <= MAX_CHAIN
+    if (chainError === null && isSmall) this.#seen.add(name, facts)
+    return facts
   }
 }
 
@@ -118,13 +121,15 @@ export function certificateAsPresented(
 ): CertificateFacts {
   const authorities = settings.ca.map(pem => new X509Certificate(pem))
   const chain = chainOf(certificate, authorities)
-  const facts = certificateFacts(certificate, {
+  const up = trust.mode === 'pki' ? pathsUp(certificate, authorities, []) : []
+  return certificateFacts(certificate, {
     chainError: chain.length > 0 ? null : 'NOT_SIGNED_BY_THE_BUNDLE',
     trustId: trust.id,
     chain,
+    // What the client would send beside it is not on file.
+    paths: up.length > 0 ? up : [commonValidity([certificate])],
     keyUsage: keyUsageOf(certificate.raw),
   })
-  return trust.mode === 'pki' ? { ...facts, ...commonDates(certificate, authorities, []) } : facts
 }
 
 /** The chain as far as the bundle itself can prove it; what a peer sends besides its leaf proves nothing here. */
@@ -132,7 +137,7 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
   const chain: ChainLink[] = []
   let subject = leaf
   while (chain.length < MAX_CHAIN) {
-    const authority = issuerOf(subject, authorities)
+    const authority = authorities.find(candidate => isIssuedBy(subject, candidate))
     if (authority === undefined) break
     chain.push({ authority: fingerprintOf(authority), serial: subject.serialNumber })
     if (isIssuedBy(authority, authority)) break
@@ -141,57 +146,9 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
   return chain
 }
 
-/**
- * The dates that a certificate has in common with the authorities above it, in seconds since the epoch (RFC 5280 section 6.1.3): a handshake
- * looks at all of them, and its connection goes on. The authorities are those of the bundle, and between them what the peer has sent.
- */
-function commonDates(
-  leaf: X509Certificate,
-  authorities: readonly X509Certificate[],
-  sent: readonly X509Certificate[],
-): Pick<CertificateFacts, 'notBefore' | 'notAfter'> {
-  const path = [leaf]
-  for (let subject = leaf; path.length <= MAX_CHAIN; ) {
-    const authority = issuerOf(subject, authorities) ?? issuerOf(subject, sent)
-    if (authority === undefined) break
-    path.push(authority)
-    if (isIssuedBy(authority, authority)) break
-    subject = authority
-  }
-  return datesOf(path)
-}
-
-/** The dates that all of these have in common, in seconds since the epoch. */
-export function datesOf(
-  certificates: readonly X509Certificate[],
-): Pick<CertificateFacts, 'notBefore' | 'notAfter'> {
-  return {
-    notBefore: Math.max(...certificates.map(one => Date.parse(one.validFrom))) / 1000,
-    notAfter: Math.min(...certificates.map(one => Date.parse(one.validTo))) / 1000,
-  }
-}
-
-/** What the peer has sent beside its certificate, as far as it leads up from there. */
-function sentAbove(leaf: X509Certificate): readonly X509Certificate[] {
+/** What the peer has sent beside its certificate; OpenSSL bounds it. Node 24 never says. */
+function sentWith(leaf: X509Certificate): readonly X509Certificate[] {
   const sent: X509Certificate[] = []
-  for (let next = leaf.issuerCertificate; next !== undefined; next = next.issuerCertificate) {
-    if (sent.length === MAX_CHAIN) break
-    sent.push(next)
-  }
+  for (let next = leaf.issuerCertificate; next !== undefined; next = next.issuerCertificate) sent.push(next)
   return sent
-}
-
-/** Of several certificates of one authority the one that is valid longest. */
-export function issuerOf(
-  subject: X509Certificate,
-  authorities: readonly X509Certificate[],
-): X509Certificate | undefined {
-  return authorities
-    .filter(candidate => isIssuedBy(subject, candidate))
-    .sort((a, b) => Date.parse(b.validTo) - Date.parse(a.validTo))[0]
-}
-
-/** Names, key identifiers and keyUsage fit, and the key of the authority made the signature. */
-export function isIssuedBy(subject: X509Certificate, authority: X509Certificate): boolean {
-  return subject.checkIssued(authority) && subject.verify(authority.publicKey)
 }

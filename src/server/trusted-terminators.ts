@@ -11,6 +11,7 @@ import { plainAddress } from '../request/plain-address.js'
 import { BoundedMap } from './bounded-map.js'
 import { verifyChain } from './certificate-chain.js'
 import { keyUsageOf } from './certificate-extensions.js'
+import { commonValidity } from './certificate-paths.js'
 
 /** Certificates that were read from headers and verified; reading one again costs two signatures. */
 const REMEMBERED = 1000
@@ -82,7 +83,9 @@ function forwardedFacts(settings: ClientTrustSettings, trust: ClientTrust): Read
     if (certificate instanceof Denial) return certificate
     // With proof of possession alone the chain says nothing; that proof is what the terminator is trusted for.
     const chain =
-      trust.mode === 'pki' ? verifyChain(certificate, authorities) : { chainError: null, chain: [] }
+      trust.mode === 'pki'
+        ? verifyChain(certificate, authorities)
+        : { chainError: null, chain: [], paths: [commonValidity([certificate])] }
     const keyUsage = keyUsageOf(certificate.raw)
     return { ...certificateFacts(certificate, { ...chain, trustId: trust.id, keyUsage }), ...chain }
   }

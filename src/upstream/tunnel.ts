@@ -1,6 +1,7 @@
 /** Two sockets that were joined after a 101: who closes, and what becomes of the other. */
 import type { Duplex } from 'node:stream'
 import type { Grant } from '../checks/authorise.js'
+import { endOfValidity } from '../request/certificate-facts.js'
 import { valuesOf } from '../request/headers.js'
 import type { Forwarded } from './forwarding.js'
 
@@ -66,8 +67,9 @@ export class Tunnels {
 /** When the token expires, or the certificate where the route or the token asks for one. Seconds since the epoch. */
 function endOf({ match, token, certificate }: Grant): number {
   const isCertificateAsked = match.route.mtls || (token?.confirmation?.x5tS256 ?? null) !== null
-  const notAfter = isCertificateAsked ? certificate?.notAfter : undefined
-  return Math.min(token?.expiresAt ?? Infinity, notAfter ?? Infinity)
+  const certificateEnd =
+    isCertificateAsked && certificate !== null ? endOfValidity(certificate, Date.now() / 1000) : Infinity
+  return Math.min(token?.expiresAt ?? Infinity, certificateEnd)
 }
 
 /** Calls at a time that may be years away, or never come. Returns how to cancel that. */

@@ -35,6 +35,8 @@ export class UpstreamConnection {
   #piece: Buffer | null = null
   /** Something has come behind that piece. */
   #isFollowed = false
+  /** It is over, and nobody else gets it. */
+  #isEnding = false
   #isReady = false
   #isPatched = false
   /** Whether it has carried an exchange before. */
@@ -87,7 +89,7 @@ export class UpstreamConnection {
     this.#exchange = null
     this.isUsed = true
     const idleMs = Math.min(keepAliveMs, IDLE_MS)
-    if (this.#isFollowed || idleMs === 0 || this.#socket.writableLength > 0) {
+    if (this.#isFollowed || this.#isEnding || idleMs === 0 || this.#socket.writableLength > 0) {
       this.destroy()
       return
     }
@@ -137,6 +139,7 @@ export class UpstreamConnection {
    * ends with its connection would pass for a whole one (RFC 9112 section 8). A write of nothing knows better.
    */
   #onFin(): void {
+    this.#isEnding = true
     const socket = this.#socket
     const isAnswering = this.#exchange !== null && this.#phase === 'answering'
     if (!isAnswering || socket.writableLength > 0) {

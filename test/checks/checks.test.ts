@@ -42,6 +42,7 @@ const CERTIFICATE: CertificateFacts = {
   keyWeakness: null,
   chainError: null,
   trustId: 'bundle',
+  paths: [{ notBefore: NOW - 1000, notAfter: NOW + 1000 }],
   chain: [{ authority: 'CA', serial: '01' }],
 }
 

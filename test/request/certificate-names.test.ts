@@ -6,7 +6,7 @@ import { certificateNames, subjectAlternativeNames } from '../../src/request/cer
 import { canonicalName, commonNameOf } from '../../src/request/distinguished-name.js'
 import { needsOpenssl, selfSigned } from '../support/pki.js'
 
-const NOT_JUDGED = { chainError: null, trustId: '', chain: [], keyUsage: null }
+const NOT_JUDGED = { chainError: null, trustId: '', chain: [], paths: [], keyUsage: null }
 
 t.test('a distinguished name has one spelling', async t => {
   const cases: [string, string | null][] = [

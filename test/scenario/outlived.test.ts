@@ -103,7 +103,10 @@ t.test('a connection does not outlive the authority that vouched for its certifi
     policyText(world, { upstream: upstream.url, apis: APIS, clients }),
   )
   t.teardown(() => postern.child.kill('SIGKILL'))
-  const sendsMiddle = { ...byMiddle, certificatePem: byMiddle.certificatePem + middle.certificatePem }
+  // Behind others that lead nowhere, where somebody might not look for it.
+  const strangers = await Promise.all(Array.from({ length: 8 }, () => createAuthority('Stranger')))
+  const sent = [byMiddle, ...strangers, middle].map(({ certificatePem }) => certificatePem)
+  const sendsMiddle = { ...byMiddle, certificatePem: sent.join('') }
   const get = `GET /machines/1 HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`
   const open = await Promise.all(
     [byRoot, sendsMiddle, lasting].map(client => connectRaw(world, postern, client, MOST_WAIT_MS)),

@@ -11,6 +11,12 @@ function side(): Duplex {
   return new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
 }
 
+/** A way up to a root, which holds between these days. */
+const lasting = (to: number, from = -1) => ({
+  notBefore: (from * DAY_MS) / 1000,
+  notAfter: (to * DAY_MS) / 1000,
+})
+
 t.test(
   'a tunnel whose certificate lasts longer than a timer can wait ends with it, and not before',
   async t => {
@@ -19,7 +25,7 @@ t.test(
     const grant = {
       match: { route: { mtls: true } },
       token: null,
-      certificate: { notAfter: (60 * DAY_MS) / 1000 },
+      certificate: { notAfter: (90 * DAY_MS) / 1000, paths: [lasting(60), lasting(30), lasting(60, 59)] },
     }
     const tunnels = new Tunnels(1)
     const [client, upstream] = [side(), side()]

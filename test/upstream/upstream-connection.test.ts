@@ -11,8 +11,8 @@ const FORGED = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
 const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
 
 /** A connection that is open, and an exchange that begins on it. */
-function bench() {
-  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() }) as Socket
+function bench(written: (done: () => void) => void = done => done()) {
+  const socket = new Duplex({ read() {}, write: (_chunk, _encoding, done) => written(done) }) as Socket
   const events: string[] = []
   const source = {
     take: () => connection,
@@ -87,6 +87,21 @@ for (const [what, follow] of [
     )
     t.ok(socket.destroyed)
   })
+
+t.test('nobody gets a connection that has ended while it is looked at how', async t => {
+  let isLate = false
+  const { socket, events } = bench(done => (isLate ? void setTimeout(done, 50) : done()))
+  await turn()
+  isLate = true
+  socket.emit('data', ANSWER)
+  socket.emit('end')
+  await turn()
+  t.same(
+    events.filter(event => event !== 'lost'),
+    ['connected', 'answered 200', 'hi, the last'],
+  )
+  t.ok(socket.destroyed)
+})
 
 t.test('what comes before the request is written is not its answer', async t => {
   const { socket, events } = bench()
