@@ -63,13 +63,14 @@ class CertificatesSeen {
 
   /** @param chainError what this handshake found */
   facts(certificate: X509Certificate, chainError: string | null): CertificateFacts {
-    const sent = sentWith(certificate)
+    const { mode, id: trustId } = this.#trust
+    const isJudged = mode === 'pki' && chainError === null
+    // Strangers may send a lot.
+    const sent = isJudged ? sentWith(certificate) : []
     const name = [certificate, ...sent].map(each => each.fingerprint256).join()
     const known = this.#seen.get(name)
     if (known !== undefined) return { ...known, chainError }
-    const { mode, id: trustId } = this.#trust
     const chain = chainOf(certificate, this.#authorities)
-    const isJudged = mode === 'pki' && chainError === null
     const up = isJudged ? pathsUp(certificate, this.#authorities, sent) : []
     // Where nothing was sent and there is no way all the same, Node has not said what was sent. By possession nobody looks up.
     const paths = up.length > 0 || (isJudged && sent.length > 0) ? up : [commonValidity([certificate])]
