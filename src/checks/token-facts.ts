@@ -59,24 +59,20 @@ function flowOf(claims: Claims, rules: IssuerRules): Pick<TokenFacts, 'flow' | '
   const index = rules.flow.rules.findIndex(rule => conditionHolds(rule.when, claims))
   const rule = rules.flow.rules[index]
   if (rule === undefined) return { flow: 'unknown', flowReason: `no rule of ${name} matches` }
-  // A token that says client_credentials and yet shows a present user is somebody's mistake or attack: neither is granted.
-  const evidence =
-    rule.is === 'client_credentials'
-      ? userEvidence.find(claim => claimAt(claims, claim) !== undefined)
-      : undefined
-  if (evidence !== undefined)
-    return {
-      flow: 'unknown',
-      flowReason: `rule ${index + 1} of ${name} says ${rule.is}, but ${evidence} shows a user`,
-    }
+  const says = `rule ${index + 1} of ${name}`
+  const objection = objectionTo(rule.is, claims, userEvidence)
+  if (objection !== null) return { flow: 'unknown', flowReason: `${says} says ${rule.is}, but ${objection}` }
+  return { flow: rule.is, flowReason: says }
+}
+
+/** What in a token speaks against the flow that a rule sees in it: somebody's mistake or attack, and neither flow is granted. */
+function objectionTo(flow: Flow, claims: Claims, userEvidence: readonly string[]): string | null {
+  if (flow === 'client_credentials') {
+    const evidence = userEvidence.find(claim => claimAt(claims, claim) !== undefined)
+    return evidence === undefined ? null : `${evidence} shows a user`
+  }
   // A claim that is there and names nobody would make the token a person's without a person.
-  const { sub } = claims
-  if (rule.is === 'authorization_code' && sub !== undefined && !isString(sub))
-    return {
-      flow: 'unknown',
-      flowReason: `rule ${index + 1} of ${name} says ${rule.is}, but sub names nobody`,
-    }
-  return { flow: rule.is, flowReason: `rule ${index + 1} of ${name}` }
+  return claims.sub === undefined || isString(claims.sub) ? null : 'sub names nobody'
 }
 
 function confirmationOf(cnf: unknown): Confirmation | null {

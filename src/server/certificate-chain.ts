@@ -2,10 +2,7 @@ import type { X509Certificate } from 'node:crypto'
 import { certificateNames } from '../config/parse-crl.js'
 import { type CertificateFacts, type ChainLink, fingerprintOf } from '../request/certificate-facts.js'
 import { type CertificateExtensions, certificateExtensions } from './certificate-extensions.js'
-import { commonValidity, isIssuedBy } from './certificate-paths.js'
-
-/** Longer chains are no chains. */
-const MAX_CHAIN = 8
+import { commonValidity, isIssuedBy, MAX_CHAIN } from './certificate-paths.js'
 
 /**
  * Critical extensions whose meaning is checked here or with the facts: keyUsage, subjectAltName, basicConstraints,

@@ -2,7 +2,7 @@ import type { X509Certificate } from 'node:crypto'
 import type { Validity } from '../request/certificate-facts.js'
 
 /** Authorities above each other; longer chains are no chains. */
-const MAX_CHAIN = 8
+export const MAX_CHAIN = 8
 
 /** Signatures that are verified for one certificate at most: a client may send authorities without number. */
 const MOST_SIGNATURES = 64

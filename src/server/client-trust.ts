@@ -7,13 +7,11 @@ import {
   type ChainLink,
   certificateFacts,
   fingerprintOf,
+  type Validity,
 } from '../request/certificate-facts.js'
 import { BoundedMap } from './bounded-map.js'
 import { keyUsageOf } from './certificate-extensions.js'
-import { commonValidity, isIssuedBy, pathsUp } from './certificate-paths.js'
-
-/** Longer chains are no chains. */
-const MAX_CHAIN = 8
+import { commonValidity, isIssuedBy, MAX_CHAIN, pathsUp } from './certificate-paths.js'
 
 /** Certificates of people and machines have 1 to 4 KiB; OpenSSL lets a stranger keep 100 KiB of memory with each connection. */
 const MOST_CERTIFICATE_BYTES = 16 * 1024
@@ -71,9 +69,8 @@ class CertificatesSeen {
     const known = this.#seen.get(name)
     if (known !== undefined) return { ...known, chainError }
     const chain = chainOf(certificate, this.#authorities)
-    const up = isJudged ? pathsUp(certificate, this.#authorities, sent) : []
-    // Where nothing was sent and there is no way all the same, Node has not said what was sent. By possession nobody looks up.
-    const paths = up.length > 0 || (isJudged && sent.length > 0) ? up : [commonValidity([certificate])]
+    // By possession nobody looks up, and for strangers there is nobody.
+    const paths = isJudged ? pathsOf(certificate, this.#authorities, sent) : [commonValidity([certificate])]
     const facts = certificateFacts(certificate, {
       ...{ chainError, chain, paths, trustId, keyUsage: keyUsageOf(certificate.raw) },
     })
@@ -122,13 +119,12 @@ export function certificateAsPresented(
 ): CertificateFacts {
   const authorities = settings.ca.map(pem => new X509Certificate(pem))
   const chain = chainOf(certificate, authorities)
-  const up = trust.mode === 'pki' ? pathsUp(certificate, authorities, []) : []
   return certificateFacts(certificate, {
     chainError: chain.length > 0 ? null : 'NOT_SIGNED_BY_THE_BUNDLE',
     trustId: trust.id,
     chain,
     // What the client would send beside it is not on file.
-    paths: up.length > 0 ? up : [commonValidity([certificate])],
+    paths: trust.mode === 'pki' ? pathsOf(certificate, authorities, []) : [commonValidity([certificate])],
     keyUsage: keyUsageOf(certificate.raw),
   })
 }
@@ -145,6 +141,16 @@ function chainOf(leaf: X509Certificate, authorities: readonly X509Certificate[])
     subject = authority
   }
   return chain
+}
+
+/** As `pathsUp`. Where nothing is known to be sent, and there is no way all the same, the dates of the certificate itself have to do. */
+function pathsOf(
+  certificate: X509Certificate,
+  authorities: readonly X509Certificate[],
+  sent: readonly X509Certificate[],
+): readonly Validity[] {
+  const paths = pathsUp(certificate, authorities, sent)
+  return paths.length > 0 || sent.length > 0 ? paths : [commonValidity([certificate])]
 }
 
 /** What the peer has sent beside its certificate; OpenSSL bounds it. Node 24 never says. */

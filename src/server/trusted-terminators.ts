@@ -5,7 +5,7 @@ import type { ClientTrust } from '../checks/trust.js'
 import type { ClientTrustSettings, TerminatorSettings } from '../config/settings.js'
 import { Denial, type Verdict } from '../decision/denials.js'
 import type { Gate } from '../gate/gate.js'
-import { type CertificateFacts, certificateFacts } from '../request/certificate-facts.js'
+import { type CertificateFacts, certificateFacts, isWithin } from '../request/certificate-facts.js'
 import { forwardedValue, readForwarded, type TerminatorHeader } from '../request/forwarded-certificate.js'
 import { plainAddress } from '../request/plain-address.js'
 import { BoundedMap } from './bounded-map.js'
@@ -65,7 +65,7 @@ function isNamed(
   trust: ClientTrust,
   now: number,
 ): boolean {
-  if (!(now >= certificate.notBefore && now < certificate.notAfter)) return false
+  if (!isWithin(certificate, now)) return false
   if (thumbprints !== null && !thumbprints.includes(certificate.thumbprint)) return false
   if (subject === null) return true
   return (
