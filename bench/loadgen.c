@@ -411,11 +411,12 @@ static int put_text(char *to, const char *text) {
   if (length < 127) to[n++] = (char)length;
   else {
     to[n++] = 127;
-    for (length -= 127; length >= 128; length /= 128) to[n++] = (char)(length % 128 + 128);
-    to[n++] = (char)length;
+    size_t rest = length - 127;
+    for (; rest >= 128; rest /= 128) to[n++] = (char)(rest % 128 + 128);
+    to[n++] = (char)rest;
   }
-  memcpy(to + n, text, strlen(text));
-  return n + (int)strlen(text);
+  memcpy(to + n, text, length);
+  return n + (int)length;
 }
 
 static int put_field(char *to, const char *name, const char *value) {
