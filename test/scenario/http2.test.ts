@@ -12,6 +12,7 @@ import {
   policyText,
   startCounting,
   startPostern,
+  underName,
   until,
   untilAsync,
 } from '../support/postern.js'
@@ -73,8 +74,7 @@ const policy = (limits: string) =>
     limits,
     clients: '{ trust: pki, ca: [client-ca.pem] }',
   })
-const start = (name: string, limits: string) =>
-  startPostern({ write: (_, text) => world.write(`${name}.yaml`, text) }, policy(limits))
+const start = (name: string, limits: string) => startPostern(underName(world, name), policy(limits))
 // Most of a start is waiting, so they wait together.
 const [postern, limited, strict] = await Promise.all([
   start('usual', LIMITS),

@@ -9,10 +9,12 @@ import {
   connectRaw,
   createWorld,
   HOST,
+  type PolicyParts,
   policyText,
   startCounting,
   startPostern,
   until,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { RecordingUpstream } from '../support/recording-upstream.js'
 import { newSigningKey, type Overrides, signToken } from '../support/token-issuer.js'
@@ -36,9 +38,9 @@ t.beforeEach(() => {
 
 const AUTH = `{ method: client_secret_basic, clientId: "${RS_ID}", clientSecretFile: secret }`
 
-function policy(issuer: string, more = ''): string {
+function policy(issuer: string, more = '', parts: Partial<PolicyParts> = {}): string {
   const introspection = `introspection: { url: "${endpoint.url}", ca: endpoint-ca.pem, auth: ${AUTH}${more} }`
-  return policyText(world, { upstream: upstream.url, issuer: `${issuer}\n    ${introspection}` })
+  return policyText(world, { upstream: upstream.url, issuer: `${issuer}\n    ${introspection}`, ...parts })
 }
 
 /** What the endpoint says of a token that is bound to the certificate of the client. */
@@ -195,15 +197,8 @@ t.test('revocation: a JWT that verifies is refused once the issuer has revoked i
 })
 
 t.test('revocation: who has failed too often is told so, and not that the token is revoked', async t => {
-  const introspection = `introspection: { url: "${endpoint.url}", ca: endpoint-ca.pem, auth: ${AUTH}, cache: 0s }`
-  const postern = await startPostern(
-    world,
-    policyText(world, {
-      upstream: upstream.url,
-      limits: '{ failures: { requests: 2, per: 1h } }',
-      issuer: `revocation: introspect\n    ${introspection}`,
-    }),
-  )
+  const limits = '{ failures: { requests: 2, per: 1h } }'
+  const postern = await startPostern(world, policy('revocation: introspect', ', cache: 0s', { limits }))
   t.teardown(() => postern.stop())
   const agent = new Agent({ keepAlive: true, maxSockets: 1 })
   t.teardown(() => agent.destroy())
@@ -227,14 +222,12 @@ t.test('a WebSocket with an opaque token stays open, also over a reload', async 
     },
     switches: true,
   })
-  const text = policy('tokens: opaque').replace(upstream.url, socket.url)
+  const text = policy('tokens: opaque', '', { upstream: socket.url })
   const postern = await startPostern(world, text)
   t.teardown(() => postern.child.kill('SIGKILL'))
   endpoint.tokens.set('opaque-ws', reply())
   const raw = await connectRaw(world, postern, client)
-  raw.write(
-    `GET /accounts/1/live HTTP/1.1\r\nHost: ${HOST}\r\nAuthorization: Bearer opaque-ws\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-  )
+  raw.write(webSocketHandshake('/accounts/1/live', 'Authorization: Bearer opaque-ws'))
   t.equal((await raw.answer()).status, 101)
   const echoed = async (words: string) => {
     raw.write(words)

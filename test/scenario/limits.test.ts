@@ -12,8 +12,10 @@ import {
   policyText,
   startCounting,
   startPostern,
+  underName,
   until,
   untilAsync,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { RawClient } from '../support/raw-client.js'
 import { RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
@@ -43,7 +45,7 @@ const APIS = `
 `
 const start = (name: string, limits: string): Promise<Postern> =>
   startPostern(
-    { write: (_, text) => world.write(`${name}.yaml`, text) },
+    underName(world, name),
     policyText(world, {
       upstream: counting.url,
       moreUpstreams: `  scripted: { url: ${scripted.url} }`,
@@ -204,9 +206,7 @@ t.test(
       connectRaw(world, aging),
     ])
     const started = performance.now()
-    tunnel.write(
-      `GET /live/a HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-    )
+    tunnel.write(webSocketHandshake('/live/a'))
     t.equal((await tunnel.answer()).status, 101)
     busy.write(get('/open/slow'))
     begun.write(get('/open/begun'))

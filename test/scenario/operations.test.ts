@@ -16,6 +16,7 @@ import {
   startPostern,
   until,
   untilAsync,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { hang, RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
 
@@ -66,9 +67,7 @@ async function start(name: string, parts: Partial<PolicyParts> = {}) {
 
 async function webSocket(postern: Postern, path: string) {
   const client = await connectRaw(world, postern)
-  client.write(
-    `GET ${path} HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-  )
+  client.write(webSocketHandshake(path))
   t.equal((await client.answer()).status, 101)
   return client
 }

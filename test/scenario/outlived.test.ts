@@ -3,7 +3,7 @@ import { connect as connectTcp } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t from 'tap'
-import { createAuthority, type Issued } from '../support/pki.js'
+import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
   ask,
   boundToken,
@@ -13,6 +13,8 @@ import {
   type Postern,
   policyText,
   startPostern,
+  underName,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { answer, RecordingUpstream } from '../support/recording-upstream.js'
 
@@ -39,8 +41,7 @@ const APIS = `
       GET /{id}: {}
       GET /{id}/live: { upgrade: websocket }
 `
-const start = (name: string, policy: string) =>
-  startPostern({ write: (_, text) => world.write(`${name}.yaml`, text) }, policy)
+const start = (name: string, policy: string) => startPostern(underName(world, name), policy)
 const seen = (path: string) => upstream.requests.filter(({ target }) => target === path).length
 
 /** Half a form that is granted, and how to send the rest. */
@@ -125,9 +126,7 @@ t.test('a connection does not outlive the authority that vouched for its certifi
     switches: true,
   })
   const tunnel = await connectRaw(world, postern, byRoot, MOST_WAIT_MS)
-  tunnel.write(
-    `GET /machines/1/live HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-  )
+  tunnel.write(webSocketHandshake('/machines/1/live'))
   t.equal((await tunnel.answer()).status, 101)
   t.ok(Date.now() < end, 'all of it in time')
   await tunnel.closed()
@@ -143,7 +142,7 @@ t.test('a certificate that was judged under a trust of the past is not one of th
   const [second, stranger] = await Promise.all([
     world.serverCa.issue({
       ...{ commonName: 'second.bank.example', sanDns: ['second.bank.example'] },
-      ...{ key: 'rsa-2048', extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] },
+      ...{ key: 'rsa-2048', extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth] },
     }),
     createAuthority('Added by mistake'),
   ])

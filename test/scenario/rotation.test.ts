@@ -14,6 +14,7 @@ import {
   startPostern,
   until,
   untilAsync,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
 import { newSigningKey, signToken } from '../support/token-issuer.js'
@@ -288,9 +289,7 @@ t.test('an authority comes and goes, however its file is written', async t => {
 t.test('a WebSocket whose client is revoked ends, and those of others go on', async t => {
   const open = async (client: Issued) => {
     const connection = await connectRaw(world, postern, client)
-    connection.write(
-      `GET /machines/1/live HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-    )
+    connection.write(webSocketHandshake('/machines/1/live'))
     t.equal((await connection.answer()).status, 101)
     return connection
   }

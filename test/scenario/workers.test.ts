@@ -20,6 +20,7 @@ import {
   startPostern,
   until,
   untilAsync,
+  webSocketHandshake,
 } from '../support/postern.js'
 import { checkMetrics, withoutPromtool } from '../support/promtool.js'
 import type { RawClient } from '../support/raw-client.js'
@@ -466,9 +467,7 @@ t.test('a port that is taken ends the start', async t => {
 t.test('SIGTERM ends all workers when their requests have ended, and none before', async t => {
   const [one, two] = await connections(postern)
   const tunnel = await connectRaw(world, postern)
-  tunnel.write(
-    `GET /live/now HTTP/1.1\r\nHost: ${HOST}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n`,
-  )
+  tunnel.write(webSocketHandshake('/live/now'))
   t.equal((await tunnel.answer()).status, 101)
   let stopped = false
   const wrong: string[] = []

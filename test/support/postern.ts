@@ -205,6 +205,11 @@ process.once('exit', () => {
   for (const child of children) child.kill('SIGKILL')
 })
 
+/** To start several sidecars on one world: each has a policy file of this name. */
+export function underName(world: Pick<World, 'write'>, name: string): Pick<World, 'write'> {
+  return { write: (_, text) => world.write(`${name}.yaml`, text) }
+}
+
 /** Starts `postern serve` on a policy and waits until it is ready. */
 export async function startPostern(
   world: Pick<World, 'write'>,
@@ -363,6 +368,13 @@ export function ask(
     request.on('error', reject)
     request.end(body)
   })
+}
+
+/** The handshake of a WebSocket (RFC 6455 section 1.3); `fields` are whole lines. */
+export function webSocketHandshake(path: string, ...fields: readonly string[]): string {
+  const upgrade = ['Connection: Upgrade', 'Upgrade: websocket', 'Sec-WebSocket-Version: 13']
+  const key = 'Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=='
+  return `${[`GET ${path} HTTP/1.1`, `Host: ${HOST}`, ...fields, ...upgrade, key].join('\r\n')}\r\n\r\n`
 }
 
 /** A connection on which a test writes its own bytes. */

@@ -8,13 +8,13 @@ import { createEngine } from '../../src/upstream/engine.js'
 import type { ForwardingEngine } from '../../src/upstream/forwarding.js'
 import { chunked, exchangeOf, get, grantFor, head } from '../support/engine-bench.js'
 import { freePort } from '../support/free-port.js'
-import { createAuthority } from '../support/pki.js'
+import { createAuthority, EXTENDED_KEY_USAGE } from '../support/pki.js'
 import { RawClient } from '../support/raw-client.js'
 import { answer, hang, RecordingUpstream, raw, reset, type Step } from '../support/recording-upstream.js'
 
 const authority = await createAuthority('Test upstream CA')
 const { keyPem: key, certificatePem: cert } = await authority.issue({
-  ...{ commonName: 'localhost', sanDns: ['localhost'], extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] },
+  ...{ commonName: 'localhost', sanDns: ['localhost'], extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth] },
 })
 const tls = { key, cert }
 

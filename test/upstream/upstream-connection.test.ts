@@ -8,7 +8,17 @@ import { UpstreamConnection } from '../../src/upstream/upstream-connection.js'
 const ANSWER = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi')
 const FORGED = Buffer.from('HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged')
 
+/** What may come behind an answer in its turn. */
+const FOLLOWERS = [
+  ['another answer', (socket: Socket) => socket.emit('data', FORGED)],
+  ['the end', (socket: Socket) => socket.emit('end')],
+  ['an error', (socket: Socket) => socket.emit('error', new Error('reset'))],
+] as const
+
 const turn = () => new Promise(resolve => setImmediate(() => setImmediate(resolve)))
+
+/** A connection may be lost more than once. */
+const withoutLoss = (events: readonly string[]) => events.filter(event => event !== 'lost')
 
 /** A connection that is open, and an exchange that begins on it. */
 function bench(written: (done: () => void) => void = done => done()) {
@@ -48,30 +58,19 @@ t.test('a connection with one whole answer is kept', async t => {
   t.notOk(socket.destroyed)
 })
 
-for (const [what, follow] of [
-  ['another answer', (socket: Socket) => socket.emit('data', FORGED)],
-  ['the end', (socket: Socket) => socket.emit('end')],
-  ['an error', (socket: Socket) => socket.emit('error', new Error('reset'))],
-] as const)
+for (const [what, follow] of FOLLOWERS)
   t.test(`${what} behind a whole answer in one turn: nobody else gets the connection`, async t => {
     const { socket, events } = bench()
     await turn()
     socket.emit('data', ANSWER)
     follow(socket)
     await turn()
-    t.same(
-      events.filter(event => event !== 'lost'),
-      ['connected', 'answered 200', 'hi, the last'],
-    )
+    t.same(withoutLoss(events), ['connected', 'answered 200', 'hi, the last'])
     t.ok(events.includes('lost'))
     t.ok(socket.destroyed)
   })
 
-for (const [what, follow] of [
-  ['another answer', (socket: Socket) => socket.emit('data', FORGED)],
-  ['the end', (socket: Socket) => socket.emit('end')],
-  ['an error', (socket: Socket) => socket.emit('error', new Error('reset'))],
-] as const)
+for (const [what, follow] of FOLLOWERS)
   t.test(`${what} behind an answer in two pieces in one turn: nobody else gets the connection`, async t => {
     const { socket, events } = bench()
     await turn()
@@ -81,10 +80,7 @@ for (const [what, follow] of [
     t.same(events, ['connected', 'answered 200'])
     follow(socket)
     await turn()
-    t.same(
-      events.filter(event => event !== 'lost'),
-      ['connected', 'answered 200', 'hi, the last'],
-    )
+    t.same(withoutLoss(events), ['connected', 'answered 200', 'hi, the last'])
     t.ok(socket.destroyed)
   })
 
@@ -96,10 +92,7 @@ t.test('nobody gets a connection that has ended while it is looked at how', asyn
   socket.emit('data', ANSWER)
   socket.emit('end')
   await turn()
-  t.same(
-    events.filter(event => event !== 'lost'),
-    ['connected', 'answered 200', 'hi, the last'],
-  )
+  t.same(withoutLoss(events), ['connected', 'answered 200', 'hi, the last'])
   t.ok(socket.destroyed)
 })
 
@@ -107,10 +100,7 @@ t.test('what comes before the request is written is not its answer', async t => 
   const { socket, events } = bench()
   socket.emit('data', FORGED)
   await turn()
-  t.same(
-    events.filter(event => event !== 'lost'),
-    ['failed ECONNRESET'],
-  )
+  t.same(withoutLoss(events), ['failed ECONNRESET'])
   t.ok(socket.destroyed)
 })
 

@@ -6,7 +6,8 @@ import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
-import { connectRaw, createWorld, HOST, policyText, startPostern } from '../support/postern.js'
+import { EXTENDED_KEY_USAGE } from '../support/pki.js'
+import { connectRaw, createWorld, HOST, policyText, startPostern, underName } from '../support/postern.js'
 import { answer, RecordingUpstream, type Step } from '../support/recording-upstream.js'
 
 const FORGED = 'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nforged'
@@ -46,13 +47,9 @@ class Relay {
       upstream.on('end', () => {
         if (relay.#gathered === null) client.end()
       })
-      for (const [one, other] of [
-        [client, upstream],
-        [upstream, client],
-      ] as const) {
-        one.on('error', () => other.destroy())
-        if (one === client) one.on('close', () => other.destroy())
-      }
+      upstream.on('error', () => client.destroy())
+      client.on('error', () => upstream.destroy())
+      client.on('close', () => upstream.destroy())
     })
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -85,7 +82,7 @@ class Relay {
 
 const world = await createWorld()
 const certificate = await world.serverCa.issue({
-  ...{ commonName: 'localhost', sanDns: ['localhost'], extendedKeyUsage: ['1.3.6.1.5.5.7.3.1'] },
+  ...{ commonName: 'localhost', sanDns: ['localhost'], extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth] },
   key: 'rsa-2048',
 })
 world.write('upstream-ca.pem', world.serverCa.certificatePem)
@@ -115,7 +112,7 @@ function inOnePacket(pieces: readonly (string | null)[]): Step {
 t.test('whoever waits for the connection gets an answer of their own', async t => {
   for (const engine of ['builtin', 'http-proxy']) {
     const postern = await startPostern(
-      { write: (_, text) => world.write(`${engine}.yaml`, text) },
+      underName(world, engine),
       policyText(world, {
         upstream: `https://localhost:${relay.port}`,
         upstreamMore: `connections: 1, engine: ${engine}, tls: { ca: upstream-ca.pem }`,
