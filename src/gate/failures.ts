@@ -14,7 +14,8 @@ export interface Failures {
    * attempts of a connection wait for each other: a hundred streams at once would be a hundred guesses for one handshake.
    */
   readonly admit: (caller: Caller, connection: object, attempt: object) => Promise<Denial | null>
-  readonly note: (denial: Denial, caller: Caller, connection: object) => void
+  /** Resolves when it is counted, for all workers; only then is the client told, or his next guess could run ahead of the count. */
+  readonly note: (denial: Denial, caller: Caller, connection: object) => Promise<void>
   /** What came of an attempt is known, and noted; the next one of its connection is admitted, or not. */
   readonly judged: (connection: object, attempt: object) => void
 }
@@ -65,12 +66,12 @@ export function createFailures(budget: Budget, perSeconds: number, stopwatch: ()
         await turn?.over
       }
     },
-    note(denial, caller, connection) {
+    async note(denial, caller, connection) {
       if (answerOf(denial).status !== 401 || INVITATIONS.has(denial.code)) return
       // A terminator's address and connections are those of all its clients: they would pay for one another.
       if (caller.isBehindTerminator && caller.thumbprint === null) return
       failedAt.set(connection, stopwatch())
-      void budget.spend(nameToCountBy('certificate', caller, null))
+      await budget.spend(nameToCountBy('certificate', caller, null))
     },
     judged(connection, attempt) {
       const turn = turns.get(connection)

@@ -104,7 +104,7 @@ export async function handleRequest(gate: Gate, house: House, arrival: Arrival):
     const grant = refuseAtOnce(house, arrival, hasPlace) ?? (await decide(gate, house, arrival, trace))
     decided = house.stopwatch()
     if (grant instanceof Denial && trace.caller !== null)
-      house.failures.note(grant, trace.caller, arrival.request.socket)
+      await house.failures.note(grant, trace.caller, arrival.request.socket)
     house.failures.judged(arrival.request.socket, arrival)
     result =
       grant instanceof Denial

@@ -399,12 +399,18 @@ t.test('limits of connections are divided among the workers', async t => {
   for (let i = 0; i < 10; i++) await t.rejects(connectRaw(world, small))
   t.equal(await sample(small, dropped), before + 10)
 
-  await t.test('workers count failed authentications together', async t => {
+  await t.test('workers count failed authentications together, and before the client is told', async t => {
+    const guess = async (client: RawClient) =>
+      (await get(client, '/plain/1', ['Authorization: Bearer e30.e30.e30'])).status
+    small.child.kill('SIGSTOP')
+    const first = guess(both[0])
+    const early = await Promise.race([first, delay(300, 'waits for the count')])
+    small.child.kill('SIGCONT')
+    t.equal(early, 'waits for the count')
+    t.equal(await first, 401)
     const statuses: number[] = []
-    const wrong = ['Authorization: Bearer e30.e30.e30']
-    for (const client of [...both, ...both, ...both])
-      statuses.push((await get(client, '/plain/1', wrong)).status)
-    t.strictSame(statuses, [401, 401, 401, 401, 429, 429])
+    for (const client of [both[1], ...both, ...both]) statuses.push(await guess(client))
+    t.strictSame(statuses, [401, 401, 401, 429, 429])
     for (const client of both) await client.closed()
   })
   await t.test('when the primary is killed, what is in flight ends and no worker is left', async t =>
