@@ -9,7 +9,7 @@ import { deepFreeze } from './configuration-data.js'
 import { Draft } from './draft.js'
 import { Findings } from './findings.js'
 import { interpolate } from './interpolate.js'
-import { hashOf, NamedFiles, readBounded, Unreadable } from './named-files.js'
+import { fileRead, hashOf, NamedFiles, readBounded, Unreadable } from './named-files.js'
 import type { Problem } from './problem.js'
 import { readYaml } from './read-yaml.js'
 import { policySchema } from './schema.js'
@@ -61,8 +61,12 @@ export async function loadConfiguration(
   return deepFreeze({
     settings,
     routes: index,
-    hash: hashOf([['policy', bytes], ...environmentUsed, ...named]),
-    files: [path, ...files.paths],
+    hash: hashOf([
+      ['policy', bytes],
+      ...environmentUsed,
+      ...named.map(({ name, contents }) => [name, contents] as const),
+    ]),
+    files: [fileRead(path, bytes), ...named.map(({ path, contents }) => fileRead(path, contents))],
     warnings,
   })
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
+import type { FileRead } from './settings.js'
 
 const MIB = 1024 * 1024
 
@@ -51,20 +52,27 @@ export class NamedFiles {
     return stats !== null && (stats.mode & constants.S_IROTH) !== 0
   }
 
-  /** Absolute paths of all files that were asked for, also of those that are not there. */
-  get paths(): readonly string[] {
-    return [...this.#contents.keys()]
-  }
-
-  /** Name as written and contents, in the order of names. */
-  async all(): Promise<readonly (readonly [string, Buffer])[]> {
-    const read: (readonly [string, Buffer])[] = []
+  /** The files that could be read, in the order of their names as written. */
+  async all(): Promise<readonly NamedFile[]> {
+    const read: NamedFile[] = []
     for (const [path, name] of this.#names) {
       const contents = await this.#contents.get(path)
-      if (Buffer.isBuffer(contents)) read.push([name, contents])
+      if (Buffer.isBuffer(contents)) read.push({ name, path, contents })
     }
-    return read.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
+    return read.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   }
+}
+
+/** Name as written, and absolute path. */
+interface NamedFile {
+  readonly name: string
+  readonly path: string
+  readonly contents: Buffer
+}
+
+/** What is remembered of a file, to tell whether it has changed since. */
+export function fileRead(path: string, contents: Buffer): FileRead {
+  return { path, sha256: createHash('sha256').update(contents).digest('hex') }
 }
 
 /** Hex SHA-256 over named parts. Lengths go in as well, so that no two lists of parts read the same. */

@@ -16,10 +16,17 @@ export interface Configuration {
   readonly routes: RouteIndex
   /** Hex SHA-256 over the policy file and every file it names; the identity of the policy in logs and metrics. */
   readonly hash: string
-  /** Absolute paths of the policy file and every file it names; a change of any of them is a reload. */
-  readonly files: readonly string[]
+  /** The policy file and every file it names, as they were read; a change of any of them is a reload. */
+  readonly files: readonly FileRead[]
   /** What is allowed but deserves a look; printed by `check` and at start. */
   readonly warnings: readonly Problem[]
+}
+
+export interface FileRead {
+  /** Absolute. */
+  readonly path: string
+  /** Hex SHA-256 of the bytes that were read. */
+  readonly sha256: string
 }
 
 export interface Address {

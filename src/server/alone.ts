@@ -28,6 +28,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     load,
     use: next => {
       service.prepare(next)()
+      watch.inUse(next.files)
       house.recorder.flush()
       log.setLevel(next.settings.log.level)
       metrics.policyInUse(service.parts(), now())

@@ -37,13 +37,15 @@ export async function startServer(
   environment: NodeJS.ProcessEnv,
   version: string,
 ): Promise<Server | readonly Problem[]> {
-  const watch = watchFiles()
   // The first one may take its time here: there is nobody to serve yet.
-  const configuration = await loadWatched(() => loadConfiguration(file, environment), watch)
+  const configuration = await loadConfiguration(file, environment)
   if (!('settings' in configuration)) return configuration
+  const watch = watchFiles()
   let { files } = configuration
+  watch.inUse(files)
   const load = async () => {
-    const loaded = await loadWatched(() => loadBeside(file, environment, files), watch)
+    const paths = files.map(({ path }) => path)
+    const loaded = await loadBeside(file, environment, paths)
     if ('settings' in loaded) files = loaded.files
     return loaded
   }
@@ -51,16 +53,4 @@ export async function startServer(
   const { workers } = configuration.settings.server
   const count = workers === 'auto' ? availableParallelism() : workers
   return count === 1 ? startAlone(beginning) : startPrimary(beginning, count)
-}
-
-/** Files are looked at before they are read for use, so that no change falls between; new ones are read twice. */
-async function loadWatched(
-  load: () => Promise<Configuration | readonly Problem[]>,
-  watch: FileWatch,
-): Promise<Configuration | readonly Problem[]> {
-  for (;;) {
-    const loaded = await load()
-    if (!('settings' in loaded) || watch.isWatching(loaded.files)) return loaded
-    await watch.files(loaded.files)
-  }
 }

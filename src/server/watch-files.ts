@@ -1,7 +1,8 @@
-import { createHash } from 'node:crypto'
 import { type FSWatcher, realpathSync, watch } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { fileRead, MAX_CRL_BYTES, readBounded, Unreadable } from '../config/named-files.js'
+import type { FileRead } from '../config/settings.js'
 
 /** Editors and ConfigMap swaps make several events of one change. Milliseconds. */
 const SETTLE_MS = 150
@@ -15,58 +16,65 @@ const POLL_MS = 10_000
  */
 const REST = 20
 
-type Read = (path: string) => Promise<Buffer>
-
 /** For tests. */
 interface WatchOptions {
   readonly pollMs?: number
-  readonly read?: Read
+  readonly read?: typeof readBounded
 }
 
 /** Files at one time. */
 interface Seen {
-  readonly stats: string
+  /** What the file system says of them; null: not known. */
+  readonly stats: string | null
   readonly content: string
 }
 
+/** What made somebody look. */
+type Cause = 'event' | 'poll'
+
 /** Looks at files from `begin` until `close`. */
 export interface FileWatch {
-  /** Replaces the list of files. Resolves once every later change will be noticed, also one from before `begin`. */
-  readonly files: (paths: readonly string[]) => Promise<void>
-  readonly isWatching: (paths: readonly string[]) => boolean
   /**
-   * @param changed resolves with whether the new content was taken into use. If not, it is asked again by and by, with
-   *   `again`: a new policy may name a file that comes later, in a directory that nobody watches yet.
+   * The files of the policy in use, as they were read for it. Told of every policy, whatever made it be loaded: a file that
+   * changes back and forth while it is read would else be taken for one that has not changed, and what it held in between stay
+   * in use.
+   */
+  readonly inUse: (files: readonly FileRead[]) => void
+  /**
+   * @param changed resolves with whether the new content was taken into use, and never rejects. If not, it is asked again by
+   *   and by, with `again`: a new policy may name a file that comes later, in a directory that nobody watches yet.
    */
   readonly begin: (changed: (again: boolean) => Promise<boolean>) => void
   readonly close: () => void
 }
 
 /**
- * Notices, some milliseconds later, that the content of any of the files changed. Directories are watched, not files:
+ * Notices, some milliseconds later, that any of the files is not what is in use. Directories are watched, not files:
  * a watch on a file goes deaf at its first atomic replacement, which is how editors save and Kubernetes swaps a mount.
  */
-export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions = {}): FileWatch {
-  let files: readonly string[] = []
-  let known: Promise<Seen> = look(null)
+export function watchFiles({ pollMs = POLL_MS, read = readBounded }: WatchOptions = {}): FileWatch {
+  let paths: readonly string[] = []
+  let known: Seen = { stats: null, content: '' }
   let changed: ((again: boolean) => Promise<boolean>) | null = null
   let watchers: FSWatcher[] = []
   let poll: NodeJS.Timeout | null = null
   let settle: NodeJS.Timeout | null = null
   let settlingSince = 0
+  let last: Promise<void> = Promise.resolve()
+  let waiting: Cause | null = null
   let refused = false
   let restingUntil = 0
 
-  /** The files as they are now; read only when they look different, for lists of revoked certificates are long. */
+  /** The files as they are now; read only when they look different from `before`, for lists of revoked certificates are long. */
   async function look(before: Seen | null): Promise<Seen> {
-    const paths = files
-    const stats = await statsOf(paths)
-    return before?.stats === stats ? before : { stats, content: await fingerprint(paths, read) }
+    const looked = paths
+    const stats = await statsOf(looked)
+    return before?.stats === stats ? before : { stats, content: await contentOf(looked, read) }
   }
 
   function rewatch(): void {
     for (const watcher of watchers) watcher.close()
-    watchers = [...directoriesOf(files)].flatMap(directory => {
+    watchers = [...directoriesOf(paths)].flatMap(directory => {
       try {
         const watcher = watch(directory, { persistent: false }, soon)
         watcher.on('error', () => watcher.close())
@@ -84,19 +92,30 @@ export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions =
     const wait = now - settlingSince < LONGEST_SETTLE_MS ? SETTLE_MS : 0
     settle = setTimeout(() => {
       settle = null
-      void compare('event')
+      check('event')
     }, wait)
   }
 
-  async function compare(cause: 'event' | 'poll'): Promise<void> {
+  /** One look after another, each with what comes of it; those that wait together are one. */
+  function check(cause: Cause): void {
+    const isFirst = waiting === null
+    if (waiting !== 'event') waiting = cause
+    if (!isFirst) return
+    last = last.then(() => {
+      const cause = waiting ?? 'event'
+      waiting = null
+      return compare(cause)
+    })
+  }
+
+  async function compare(cause: Cause): Promise<void> {
     if (changed === null) return
     // First: a swapped volume has another directory behind its names, and what comes after the look must make an event there.
     rewatch()
-    const before = known
     // A file can be written twice between two ticks of the clock that its times are from: an event is looked into.
-    const present = cause === 'event' ? look(null) : before.then(look)
+    const present = await look(cause === 'poll' ? known : null)
+    const differs = present.content !== known.content
     known = present
-    const differs = (await before).content !== (await present).content
     const began = performance.now()
     const again = !differs && refused && cause === 'poll' && began >= restingUntil
     if (changed === null || !(differs || again)) return // closed meanwhile, or nothing new
@@ -106,18 +125,18 @@ export function watchFiles({ pollMs = POLL_MS, read = readFile }: WatchOptions =
   }
 
   return {
-    files: async next => {
-      files = next
-      known = look(null)
-      if (changed !== null) rewatch()
-      await known
+    inUse: files => {
+      paths = files.map(({ path }) => path)
+      known = { stats: null, content: files.map(({ sha256 }) => sha256).join() }
+      refused = false
+      // Between the reading of the files and now nobody compared anything with them.
+      if (changed !== null) soon()
     },
-    isWatching: paths => paths.length === files.length && paths.every((path, index) => path === files[index]),
     begin: callback => {
       changed = callback
-      poll = setInterval(() => void compare('poll'), pollMs)
+      poll = setInterval(() => check('poll'), pollMs)
       poll.unref()
-      void compare('event')
+      check('event')
     },
     close: () => {
       changed = null
@@ -153,8 +172,12 @@ async function statsOf(paths: readonly string[]): Promise<string> {
   return JSON.stringify(await Promise.all(each))
 }
 
-async function fingerprint(paths: readonly string[], read: Read): Promise<string> {
-  const hash = createHash('sha256')
-  for (const path of paths) hash.update(await read(path).catch(() => 'missing')).update('\0')
-  return hash.digest('hex')
+/** As in `FileRead`, of all files; what cannot be read has the reason in its place. */
+async function contentOf(paths: readonly string[], read: typeof readBounded): Promise<string> {
+  const digests: string[] = []
+  for (const path of paths) {
+    const contents = await read(path, MAX_CRL_BYTES)
+    digests.push(contents instanceof Unreadable ? contents.reason : fileRead(path, contents).sha256)
+  }
+  return digests.join()
 }

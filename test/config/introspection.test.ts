@@ -82,7 +82,12 @@ apis:
     return { problems, warnings: [] as string[], settings: null, files: [] as readonly string[] }
   }
   const warnings = loaded.warnings.map(formatProblem)
-  return { problems: [] as string[], warnings, settings: loaded.settings, files: loaded.files }
+  return {
+    problems: [] as string[],
+    warnings,
+    settings: loaded.settings,
+    files: loaded.files.map(({ path }) => path),
+  }
 }
 
 const ISSUER = 'issuer: https://issuer.example'

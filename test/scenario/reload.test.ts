@@ -15,7 +15,6 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
-import { watchFiles } from '../../src/server/watch-files.js'
 import { mount } from '../support/mounted-volume.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
@@ -276,21 +275,6 @@ t.test('a change is noticed in a directory where other files change all the time
   }
   t.equal(await successes(postern), 3, 'the other file is no change')
   postern.child.kill('SIGKILL')
-})
-
-t.test('a change that comes while the process starts is noticed', async t => {
-  const file = world.write('starting.yaml', 'as it is read')
-  const watch = watchFiles()
-  t.teardown(() => watch.close())
-  await watch.files([file])
-  t.ok(watch.isWatching([file]))
-  writeFileSync(file, 'as it is before the port is open')
-  await new Promise<void>(resolve => {
-    watch.begin(async () => {
-      resolve()
-      return true
-    })
-  })
 })
 
 t.test('a new policy is taken into use when Kubernetes swaps the volume', async t => {

@@ -1,28 +1,32 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import { fileRead, readBounded } from '../../src/config/named-files.js'
 import { watchFiles } from '../../src/server/watch-files.js'
 import { mount } from '../support/mounted-volume.js'
 import { until } from '../support/postern.js'
 
 const POLL_MS = 40
 
+/** Files as they are now, as they are read for use. */
+const asRead = (...paths: readonly string[]) => paths.map(path => fileRead(path, readFileSync(path)))
+
 t.test('the slow look reads no file that looks as before', async t => {
   const directory = t.testdir({ policy: 'one' })
   const file = join(directory, 'policy')
   let reads = 0
-  const read = (path: string) => {
+  const read = (path: string, most: number) => {
     reads++
-    return readFile(path)
+    return readBounded(path, most)
   }
   const watch = watchFiles({ pollMs: POLL_MS, read })
   t.teardown(() => watch.close())
-  await watch.files([file])
+  watch.inUse(asRead(file))
   let changes = 0
   watch.begin(async () => {
     changes++
+    watch.inUse(asRead(file))
     return true
   })
   await delay(3 * POLL_MS)
@@ -44,11 +48,12 @@ t.test(
     mkdirSync(elsewhere)
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    await watch.files([join(directory, 'policy')])
+    watch.inUse(asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     let isThere = false
     watch.begin(async again => {
       tries.push(again)
+      if (isThere) watch.inUse(asRead(join(directory, 'policy'), join(elsewhere, 'key.pem')))
       return isThere
     })
     writeFileSync(join(directory, 'policy'), 'names a file that comes later')
@@ -70,7 +75,7 @@ t.test(
     const directory = t.testdir({ policy: 'one' })
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    await watch.files([join(directory, 'policy')])
+    watch.inUse(asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     watch.begin(async again => {
       tries.push(again)
@@ -93,9 +98,10 @@ t.test('a file that is written in place is noticed also behind a volume that was
   mount(directory, { policy: 'one' }, 1)
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  await watch.files([file])
+  watch.inUse(asRead(file))
   watch.begin(async () => {
     seen = readFileSync(file, 'utf8')
+    watch.inUse(asRead(file))
     return true
   })
   const noticed = (text: string) =>
@@ -109,4 +115,69 @@ t.test('a file that is written in place is noticed also behind a volume that was
     writeFileSync(file, `written ${revision}`)
     await noticed(`written ${revision}`)
   }
+})
+
+t.test('a change that comes while the process starts is noticed', async t => {
+  const file = join(t.testdir({ policy: 'as it is read' }), 'policy')
+  const watch = watchFiles()
+  t.teardown(() => watch.close())
+  watch.inUse(asRead(file))
+  writeFileSync(file, 'as it is before the port is open')
+  await new Promise<void>(resolve => {
+    watch.begin(async () => {
+      resolve()
+      return true
+    })
+  })
+})
+
+// What was read for use is in use, and not what somebody saw a moment before.
+t.test('a file that changes and changes back while it is read does not stay in use', async t => {
+  const directory = t.testdir({ policy: 'one', crl: 'nobody' })
+  const [policy, crl] = [join(directory, 'policy'), join(directory, 'crl')]
+  const watch = watchFiles({ pollMs: 60_000 })
+  t.teardown(() => watch.close())
+  watch.inUse(asRead(policy, crl))
+  const inUse: string[] = []
+  watch.begin(async () => {
+    const isFirst = inUse.length === 0
+    if (isFirst) writeFileSync(crl, 'somebody')
+    inUse.push(readFileSync(crl, 'utf8'))
+    watch.inUse(asRead(policy, crl))
+    if (isFirst) writeFileSync(crl, 'nobody')
+    return true
+  })
+  writeFileSync(policy, 'two')
+  await until(
+    () => inUse.length === 2,
+    () => `${inUse.join(', ')} in use`,
+  )
+  await delay(500)
+  t.strictSame(inUse, ['somebody', 'nobody'])
+})
+
+t.test('the same when it was somebody else who had it read', async t => {
+  const directory = t.testdir({ policy: 'one' })
+  const policy = join(directory, 'policy')
+  const watch = watchFiles({ pollMs: 60_000 })
+  t.teardown(() => watch.close())
+  watch.inUse(asRead(policy))
+  let inUse = 'one'
+  watch.begin(async () => {
+    inUse = readFileSync(policy, 'utf8')
+    watch.inUse(asRead(policy))
+    return true
+  })
+  await delay(300)
+  writeFileSync(policy, 'two')
+  const asked = asRead(policy)
+  writeFileSync(policy, 'one')
+  // Long enough for the look that the two changes cause: it finds what it knows.
+  await delay(500)
+  inUse = 'two'
+  watch.inUse(asked)
+  await until(
+    () => inUse === 'one',
+    () => 'two stayed in use',
+  )
 })

@@ -55,6 +55,7 @@ export async function startPrimary(
     use: async next => {
       await fleet.adopt(next)
       inUse = next
+      watch.inUse(next.files)
       log.setLevel(next.settings.log.level)
       tell(next)
       warnOfRestart(configuration, next, log)
