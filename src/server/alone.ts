@@ -28,7 +28,6 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     load,
     use: next => {
       service.prepare(next)()
-      watch.inUse(next.files)
       house.recorder.flush()
       log.setLevel(next.settings.log.level)
       metrics.policyInUse(service.parts(), now())
@@ -38,6 +37,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     hashInUse: () => service.configuration().hash,
     log,
     metrics,
+    watch,
   })
   const admin = createAdminServer({
     metrics: () => {
@@ -55,7 +55,7 @@ export async function startAlone({ configuration, load, watch, version }: Beginn
     admin.close()
     throw error
   }
-  watch.begin(async again => (await reload(again ? 'retry' : 'file')).length === 0)
+  watch.begin(again => reload(again ? 'retry' : 'file'))
   service.start()
   metrics.policyInUse(service.parts(), now())
   announce(configuration, log)

@@ -2,6 +2,7 @@ import { formatProblem, type Problem } from '../config/problem.js'
 import type { Configuration } from '../config/settings.js'
 import type { Logger } from '../observe/logger.js'
 import type { Metrics } from '../observe/metrics.js'
+import type { FileWatch } from './watch-files.js'
 
 export interface ReloadOptions {
   readonly load: () => Promise<Configuration | readonly Problem[]>
@@ -10,6 +11,7 @@ export interface ReloadOptions {
   readonly hashInUse: () => string
   readonly log: Logger
   readonly metrics: Pick<Metrics, 'reloaded'>
+  readonly watch: Pick<FileWatch, 'tried'>
 }
 
 /** What made a reload happen, for the log. `retry`: nothing; what was refused may be whole by now. */
@@ -42,10 +44,11 @@ export function createReload(options: ReloadOptions): Reload {
 
 async function reload(
   cause: ReloadCause,
-  { load, use, hashInUse, log, metrics }: ReloadOptions,
+  { load, use, hashInUse, log, metrics, watch }: ReloadOptions,
   before: readonly string[],
 ): Promise<readonly string[]> {
   const problems = await attempt()
+  watch.tried(problems.length === 0)
   // A refusal that was told already is told again to those who ask, and not every few seconds.
   if (problems.length === 0 || (cause === 'retry' && problems.join() === before.join())) return problems
   metrics.reloaded('failure')

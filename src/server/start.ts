@@ -42,11 +42,14 @@ export async function startServer(
   if (!('settings' in configuration)) return configuration
   const watch = watchFiles()
   let { files } = configuration
-  watch.inUse(files)
+  watch.read(files)
   const load = async () => {
     const paths = files.map(({ path }) => path)
     const loaded = await loadBeside(file, environment, paths)
-    if ('settings' in loaded) files = loaded.files
+    if ('settings' in loaded) {
+      files = loaded.files
+      watch.read(files)
+    }
     return loaded
   }
   const beginning: Beginning = { configuration, load, watch, version }

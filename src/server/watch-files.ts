@@ -1,7 +1,9 @@
+import { createHash } from 'node:crypto'
 import { type FSWatcher, realpathSync, watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { fileRead, MAX_CRL_BYTES, readBounded, Unreadable } from '../config/named-files.js'
+import { setImmediate as turn } from 'node:timers/promises'
+import { MAX_CRL_BYTES, readBounded, Unreadable } from '../config/named-files.js'
 import type { FileRead } from '../config/settings.js'
 
 /** Editors and ConfigMap swaps make several events of one change. Milliseconds. */
@@ -15,11 +17,13 @@ const POLL_MS = 10_000
  * refused must not take them every few seconds.
  */
 const REST = 20
+/** Bytes that are hashed at a time. */
+const PIECE_BYTES = 1024 * 1024
 
 /** For tests. */
 interface WatchOptions {
   readonly pollMs?: number
-  readonly read?: typeof readBounded
+  readonly readFile?: typeof readBounded
 }
 
 /** Files at one time. */
@@ -29,39 +33,40 @@ interface Seen {
   readonly content: string
 }
 
-/** What made somebody look. */
-type Cause = 'event' | 'poll'
-
 /** Looks at files from `begin` until `close`. */
 export interface FileWatch {
   /**
-   * The files of the policy in use, as they were read for it. Told of every policy, whatever made it be loaded: a file that
-   * changes back and forth while it is read would else be taken for one that has not changed, and what it held in between stay
-   * in use.
+   * The files that were just read for a policy; from now on they are looked at, and compared with what was read. Told of
+   * every reading, whatever caused it: a file that changes back and forth while it is read would else be taken for one that has
+   * not changed, and what it held in between stay in use.
    */
-  readonly inUse: (files: readonly FileRead[]) => void
+  readonly read: (files: readonly FileRead[]) => void
+  /** Whether what is in the files was taken into use. */
+  readonly tried: (isInUse: boolean) => void
   /**
-   * @param changed resolves with whether the new content was taken into use, and never rejects. If not, it is asked again by
-   *   and by, with `again`: a new policy may name a file that comes later, in a directory that nobody watches yet.
+   * @param changed resolves when the new content was tried, and never rejects. While it is not in use it is asked again by and
+   *   by, with `again`: a new policy may name a file that comes later, in a directory that nobody watches yet.
    */
-  readonly begin: (changed: (again: boolean) => Promise<boolean>) => void
+  readonly begin: (changed: (again: boolean) => Promise<unknown>) => void
   readonly close: () => void
 }
 
 /**
- * Notices, some milliseconds later, that any of the files is not what is in use. Directories are watched, not files:
+ * Notices, some milliseconds later, that any of the files is not what was read. Directories are watched, not files:
  * a watch on a file goes deaf at its first atomic replacement, which is how editors save and Kubernetes swaps a mount.
  */
-export function watchFiles({ pollMs = POLL_MS, read = readBounded }: WatchOptions = {}): FileWatch {
+export function watchFiles({ pollMs = POLL_MS, readFile = readBounded }: WatchOptions = {}): FileWatch {
   let paths: readonly string[] = []
   let known: Seen = { stats: null, content: '' }
-  let changed: ((again: boolean) => Promise<boolean>) | null = null
+  let changed: ((again: boolean) => Promise<unknown>) | null = null
   let watchers: FSWatcher[] = []
   let poll: NodeJS.Timeout | null = null
   let settle: NodeJS.Timeout | null = null
   let settlingSince = 0
   let last: Promise<void> = Promise.resolve()
-  let waiting: Cause | null = null
+  let isWaiting = false
+  let hadEvent = false
+  let mayRetry = false
   let refused = false
   let restingUntil = 0
 
@@ -69,7 +74,7 @@ export function watchFiles({ pollMs = POLL_MS, read = readBounded }: WatchOption
   async function look(before: Seen | null): Promise<Seen> {
     const looked = paths
     const stats = await statsOf(looked)
-    return before?.stats === stats ? before : { stats, content: await contentOf(looked, read) }
+    return before?.stats === stats ? before : { stats, content: await contentOf(looked, readFile) }
   }
 
   function rewatch(): void {
@@ -92,51 +97,58 @@ export function watchFiles({ pollMs = POLL_MS, read = readBounded }: WatchOption
     const wait = now - settlingSince < LONGEST_SETTLE_MS ? SETTLE_MS : 0
     settle = setTimeout(() => {
       settle = null
-      check('event')
+      hadEvent = true
+      check()
     }, wait)
   }
 
   /** One look after another, each with what comes of it; those that wait together are one. */
-  function check(cause: Cause): void {
-    const isFirst = waiting === null
-    if (waiting !== 'event') waiting = cause
-    if (!isFirst) return
-    last = last.then(() => {
-      const cause = waiting ?? 'event'
-      waiting = null
-      return compare(cause)
-    })
+  function check(): void {
+    if (isWaiting) return
+    isWaiting = true
+    last = last.then(compare)
   }
 
-  async function compare(cause: Cause): Promise<void> {
+  async function compare(): Promise<void> {
+    const [isEvent, isPoll] = [hadEvent, mayRetry]
+    isWaiting = hadEvent = mayRetry = false
     if (changed === null) return
     // First: a swapped volume has another directory behind its names, and what comes after the look must make an event there.
     rewatch()
+    const before = known
     // A file can be written twice between two ticks of the clock that its times are from: an event is looked into.
-    const present = await look(cause === 'poll' ? known : null)
-    const differs = present.content !== known.content
+    const present = await look(isEvent ? null : before)
+    // Closed meanwhile; or the files were read, and another look is on its way.
+    if (changed === null || known !== before) return
     known = present
+    const differs = present.content !== before.content
     const began = performance.now()
-    const again = !differs && refused && cause === 'poll' && began >= restingUntil
-    if (changed === null || !(differs || again)) return // closed meanwhile, or nothing new
-    refused = !(await changed(again))
+    const again = !differs && refused && isPoll && began >= restingUntil
+    if (!(differs || again)) return
+    await changed(again)
     const ended = performance.now()
     restingUntil = ended + REST * (ended - began)
   }
 
   return {
-    inUse: files => {
+    read: files => {
       paths = files.map(({ path }) => path)
       known = { stats: null, content: files.map(({ sha256 }) => sha256).join() }
-      refused = false
-      // Between the reading of the files and now nobody compared anything with them.
+      // What has happened since they were read was compared with something else.
       if (changed !== null) soon()
+    },
+    tried: isInUse => {
+      refused = !isInUse
     },
     begin: callback => {
       changed = callback
-      poll = setInterval(() => check('poll'), pollMs)
+      poll = setInterval(() => {
+        mayRetry = true
+        check()
+      }, pollMs)
       poll.unref()
-      check('event')
+      hadEvent = true
+      check()
     },
     close: () => {
       changed = null
@@ -173,11 +185,21 @@ async function statsOf(paths: readonly string[]): Promise<string> {
 }
 
 /** As in `FileRead`, of all files; what cannot be read has the reason in its place. */
-async function contentOf(paths: readonly string[], read: typeof readBounded): Promise<string> {
+async function contentOf(paths: readonly string[], readFile: typeof readBounded): Promise<string> {
   const digests: string[] = []
   for (const path of paths) {
-    const contents = await read(path, MAX_CRL_BYTES)
-    digests.push(contents instanceof Unreadable ? contents.reason : fileRead(path, contents).sha256)
+    const contents = await readFile(path, MAX_CRL_BYTES)
+    digests.push(contents instanceof Unreadable ? contents.reason : await sha256Of(contents))
   }
   return digests.join()
+}
+
+/** In pieces of a millisecond: a list of revoked certificates has up to 64 MiB, and requests are served meanwhile. */
+async function sha256Of(contents: Buffer): Promise<string> {
+  const hash = createHash('sha256')
+  for (let from = 0; from < contents.length; from += PIECE_BYTES) {
+    hash.update(contents.subarray(from, from + PIECE_BYTES))
+    await turn()
+  }
+  return hash.digest('hex')
 }

@@ -41,7 +41,7 @@ const APIS = `
     routes:
       GET /{id}: { scopes: none }
       GET /{id}/short: { scopes: none, dpop: { maxAge: 2s } }
-      GET /{id}/brief: { scopes: none, dpop: { nonce: none, maxAge: 1s, futureSkew: 1s } }
+      GET /{id}/brief: { scopes: none, dpop: { nonce: none, maxAge: 4s, futureSkew: 1s } }
       GET /{id}/without: { scopes: none, dpop: { nonce: none } }
   - name: Both
     base: /both
@@ -627,11 +627,15 @@ t.test('a full memory of used proofs is an outage, and forgets none of them', as
     code: 'store_unavailable',
     outcome: 'failed',
   })
-  t.equal((await call({ path, dpop }, small)).status, 401, 'proof_replayed')
+  const replayed = await call({ path, dpop }, small)
+  const replayedId = replayed.headers['x-fapi-interaction-id']
+  t.equal(replayed.status, 401)
+  t.match(await small.logged(line => line.interactionId === replayedId), { code: 'proof_replayed' })
   t.equal((await call({ path, scheme: 'Bearer', token: tokenOf(undefined) }, small)).status, 200)
   await untilAsync(
     async () => (await call({ path }, small)).status === 200,
     () => 'the memory never had room again',
+    20_000,
   )
 })
 

@@ -9,6 +9,7 @@ function setUp() {
   const used: string[] = []
   const counted: string[] = []
   const told: string[] = []
+  const tried: boolean[] = []
   let most = 0
   let running = 0
   const reload = createReload({
@@ -22,9 +23,10 @@ function setUp() {
     hashInUse: () => used.at(-1) ?? '',
     log: { info: () => {}, error: (fields: { problem: string }) => told.push(fields.problem) } as never,
     metrics: { reloaded: result => counted.push(result) },
+    watch: { tried: isInUse => tried.push(isInUse) },
   })
   const turn = () => new Promise(resolve => setImmediate(resolve))
-  return { loads, used, counted, told, most: () => most, reload, turn }
+  return { loads, used, counted, told, tried, most: () => most, reload, turn }
 }
 
 const policy = (hash: string) => ({ settings: {}, hash }) as unknown as Configuration
@@ -65,7 +67,7 @@ t.test('a retry that meets the same refusal is silent; another refusal is told',
 })
 
 t.test('a fault of one reload does not end those after it', async t => {
-  const { loads, used, reload, turn } = setUp()
+  const { loads, used, tried, reload, turn } = setUp()
   const first = reload('file')
   await turn()
   loads.shift()?.(null as never)
@@ -75,4 +77,5 @@ t.test('a fault of one reload does not end those after it', async t => {
   loads.shift()?.(policy('b'))
   t.same(await second, [])
   t.same(used, ['b'])
+  t.same(tried, [false, true], 'who watches the files hears of both')
 })

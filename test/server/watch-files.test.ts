@@ -16,18 +16,17 @@ t.test('the slow look reads no file that looks as before', async t => {
   const directory = t.testdir({ policy: 'one' })
   const file = join(directory, 'policy')
   let reads = 0
-  const read = (path: string, most: number) => {
+  const readFile = (path: string, most: number) => {
     reads++
     return readBounded(path, most)
   }
-  const watch = watchFiles({ pollMs: POLL_MS, read })
+  const watch = watchFiles({ pollMs: POLL_MS, readFile })
   t.teardown(() => watch.close())
-  watch.inUse(asRead(file))
+  watch.read(asRead(file))
   let changes = 0
   watch.begin(async () => {
     changes++
-    watch.inUse(asRead(file))
-    return true
+    watch.read(asRead(file))
   })
   await delay(3 * POLL_MS)
   const before = reads
@@ -48,13 +47,13 @@ t.test(
     mkdirSync(elsewhere)
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    watch.inUse(asRead(join(directory, 'policy')))
+    watch.read(asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     let isThere = false
     watch.begin(async again => {
       tries.push(again)
-      if (isThere) watch.inUse(asRead(join(directory, 'policy'), join(elsewhere, 'key.pem')))
-      return isThere
+      if (isThere) watch.read(asRead(join(directory, 'policy'), join(elsewhere, 'key.pem')))
+      watch.tried(isThere)
     })
     writeFileSync(join(directory, 'policy'), 'names a file that comes later')
     await delay(300)
@@ -75,12 +74,12 @@ t.test(
     const directory = t.testdir({ policy: 'one' })
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    watch.inUse(asRead(join(directory, 'policy')))
+    watch.read(asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     watch.begin(async again => {
       tries.push(again)
       await delay(100)
-      return false
+      watch.tried(false)
     })
     writeFileSync(join(directory, 'policy'), 'dear')
     await delay(1200)
@@ -98,11 +97,10 @@ t.test('a file that is written in place is noticed also behind a volume that was
   mount(directory, { policy: 'one' }, 1)
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.inUse(asRead(file))
+  watch.read(asRead(file))
   watch.begin(async () => {
     seen = readFileSync(file, 'utf8')
-    watch.inUse(asRead(file))
-    return true
+    watch.read(asRead(file))
   })
   const noticed = (text: string) =>
     until(
@@ -121,13 +119,10 @@ t.test('a change that comes while the process starts is noticed', async t => {
   const file = join(t.testdir({ policy: 'as it is read' }), 'policy')
   const watch = watchFiles()
   t.teardown(() => watch.close())
-  watch.inUse(asRead(file))
+  watch.read(asRead(file))
   writeFileSync(file, 'as it is before the port is open')
   await new Promise<void>(resolve => {
-    watch.begin(async () => {
-      resolve()
-      return true
-    })
+    watch.begin(async () => resolve())
   })
 })
 
@@ -137,15 +132,14 @@ t.test('a file that changes and changes back while it is read does not stay in u
   const [policy, crl] = [join(directory, 'policy'), join(directory, 'crl')]
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.inUse(asRead(policy, crl))
+  watch.read(asRead(policy, crl))
   const inUse: string[] = []
   watch.begin(async () => {
     const isFirst = inUse.length === 0
     if (isFirst) writeFileSync(crl, 'somebody')
     inUse.push(readFileSync(crl, 'utf8'))
-    watch.inUse(asRead(policy, crl))
+    watch.read(asRead(policy, crl))
     if (isFirst) writeFileSync(crl, 'nobody')
-    return true
   })
   writeFileSync(policy, 'two')
   await until(
@@ -161,12 +155,11 @@ t.test('the same when it was somebody else who had it read', async t => {
   const policy = join(directory, 'policy')
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.inUse(asRead(policy))
+  watch.read(asRead(policy))
   let inUse = 'one'
   watch.begin(async () => {
     inUse = readFileSync(policy, 'utf8')
-    watch.inUse(asRead(policy))
-    return true
+    watch.read(asRead(policy))
   })
   await delay(300)
   writeFileSync(policy, 'two')
@@ -175,9 +168,111 @@ t.test('the same when it was somebody else who had it read', async t => {
   // Long enough for the look that the two changes cause: it finds what it knows.
   await delay(500)
   inUse = 'two'
-  watch.inUse(asked)
+  watch.read(asked)
   await until(
     () => inUse === 'one',
     () => 'two stayed in use',
   )
+})
+
+t.test(
+  'what was refused is tried again where every look is slow and something happens all the time',
+  async t => {
+    const directory = t.testdir({ policy: 'one' })
+    const policy = join(directory, 'policy')
+    const readFile = async (path: string, most: number) => {
+      await delay(300)
+      return readBounded(path, most)
+    }
+    const watch = watchFiles({ pollMs: 100, readFile })
+    watch.read(asRead(policy))
+    let tries = 0
+    watch.begin(async () => {
+      tries++
+      watch.tried(false)
+    })
+    const noise = setInterval(() => writeFileSync(join(directory, 'other.log'), 'x'), 20)
+    t.teardown(() => {
+      clearInterval(noise)
+      watch.close()
+    })
+    writeFileSync(policy, 'two')
+    await until(
+      () => tries > 2,
+      () => `${tries} tries`,
+    )
+  },
+)
+
+t.test('what somebody else has refused is tried again, and what he has taken into use is not', async t => {
+  const directory = t.testdir({ policy: 'one' })
+  const policy = join(directory, 'policy')
+  const watch = watchFiles({ pollMs: POLL_MS })
+  t.teardown(() => watch.close())
+  watch.read(asRead(policy))
+  const tries: boolean[] = []
+  watch.begin(async again => void tries.push(again))
+  writeFileSync(policy, 'two')
+  watch.read(asRead(policy))
+  watch.tried(false)
+  await until(
+    () => tries.length > 1,
+    () => 'not tried again',
+  )
+  watch.tried(true)
+  const { length } = tries
+  await delay(5 * POLL_MS)
+  t.equal(tries.length, length)
+  t.ok(tries.every(again => again))
+})
+
+t.test('the files of a policy that was read and could not be used are looked at, too', async t => {
+  const directory = t.testdir({ one: { policy: 'one' }, two: { key: 'refused' } })
+  const [policy, key] = [join(directory, 'one', 'policy'), join(directory, 'two', 'key')]
+  const watch = watchFiles({ pollMs: 60_000 })
+  t.teardown(() => watch.close())
+  watch.read(asRead(policy))
+  const keys: string[] = []
+  watch.begin(async () => {
+    keys.push(readFileSync(key, 'utf8'))
+    watch.read(asRead(policy, key))
+    watch.tried(keys.at(-1) === 'mended')
+  })
+  writeFileSync(policy, 'names a key')
+  await until(
+    () => keys.length === 1,
+    () => 'not read',
+  )
+  // Until the look after the reading, a change needs no event.
+  await delay(500)
+  writeFileSync(key, 'mended')
+  await until(
+    () => keys.length === 2,
+    () => 'the mended key was not noticed',
+  )
+})
+
+t.test('one change is tried once, however slow the look at it is', async t => {
+  const policy = join(t.testdir({ policy: 'one' }), 'policy')
+  const readFile = async (path: string, most: number) => {
+    await delay(250)
+    return readBounded(path, most)
+  }
+  const watch = watchFiles({ pollMs: POLL_MS, readFile })
+  t.teardown(() => watch.close())
+  watch.read(asRead(policy))
+  let changes = 0
+  watch.begin(async () => {
+    changes++
+    await delay(250)
+    watch.read(asRead(policy))
+    watch.tried(true)
+  })
+  writeFileSync(policy, 'two')
+  await until(
+    () => changes === 1,
+    () => 'not noticed',
+  )
+  await delay(1_500)
+  t.equal(changes, 1)
 })

@@ -55,7 +55,6 @@ export async function startPrimary(
     use: async next => {
       await fleet.adopt(next)
       inUse = next
-      watch.inUse(next.files)
       log.setLevel(next.settings.log.level)
       tell(next)
       warnOfRestart(configuration, next, log)
@@ -63,6 +62,7 @@ export async function startPrimary(
     hashInUse: () => inUse.hash,
     log,
     metrics,
+    watch,
   })
   function tell(policy: Configuration): void {
     budgets.keepOnly(
@@ -101,7 +101,7 @@ export async function startPrimary(
   try {
     const address = await fleet.start()
     await admin.listen(adminAddress.host, adminAddress.port)
-    watch.begin(async again => (await reload(again ? 'retry' : 'file')).length === 0)
+    watch.begin(again => reload(again ? 'retry' : 'file'))
     tell(configuration)
     return {
       address,
