@@ -170,8 +170,9 @@ for (const check of CHECKS)
 const forwarded = { status: 200, end: 'complete', upstreamMs: 1 } as const
 const unheard: House = { ...house, recorder: new Recorder({ ...log, isInfoEnabled: false }, metrics) }
 const gateAlone = { ...gate, forward: async () => forwarded }
-const whole = await measureAwaited(() => handleRequest(gateAlone, house, arrival))
-const withoutLog = await measureAwaited(() => handleRequest(gateAlone, unheard, arrival))
+const arrivalAlone = { ...arrival, gateInUse: () => gateAlone }
+const whole = await measureAwaited(() => handleRequest(house, arrivalAlone))
+const withoutLog = await measureAwaited(() => handleRequest(unheard, arrivalAlone))
 print('the whole life, nothing forwarded', whole)
 print('  of which the line of the log', whole - withoutLog)
 const rules = { via: gate.served.via, authorization: 'forward', clientCert: 'strip' } as const

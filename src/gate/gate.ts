@@ -61,9 +61,9 @@ export interface House {
 }
 
 /** A request as the listener hands it over, with the certificate of its connection, whoever is at the other end. */
-export interface Arrival extends Omit<Exchange, 'nextNonce' | 'onAttempt'> {
+export interface Arrival extends Omit<Exchange, 'nextNonce' | 'onAttempt' | 'isOutdated'> {
   readonly certificate: CertificateFacts | null
-  /** By which requests are judged that arrive now: another one once the policy has changed. */
+  /** By which requests are judged now: another one once the policy has changed. */
   readonly gateInUse: () => Gate
   /** Why the rest of the request could not be read, once that is so; the client has been told. */
   readonly malformed: () => Denial | null

@@ -10,7 +10,7 @@ import { clientNetwork } from '../request/client-network.js'
 import { attemptedSchemes, readCredentials } from '../request/credentials.js'
 import { readRequest } from '../request/request-facts.js'
 import { strictHeaderProblem } from '../request/strict-headers.js'
-import type { Exchange, Forwarded } from '../upstream/forwarding.js'
+import { type Exchange, type Forwarded, OUTDATED } from '../upstream/forwarding.js'
 import { answerMetadata } from './answer-metadata.js'
 import type { Offer } from './challenge.js'
 import { refuseTokenInForm } from './form-body.js'
@@ -20,9 +20,16 @@ import { newTrace, type Trace, tell } from './tell.js'
 
 /**
  * The life of a request. START READING HERE.
- * Each step returns what it proved or a Denial; the next takes the proof as its argument.
+ * Each step returns what it proved or a Denial; the next takes the proof as its argument. OUTDATED: while the request waited,
+ * for an issuer or for its own form, the policy has changed or time has passed, so that it is to be judged again.
  */
-async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace): Promise<Verdict<Grant>> {
+async function judge(
+  gate: Gate,
+  house: House,
+  arrival: Arrival,
+  trace: Trace,
+  done: Done,
+): Promise<Verdict<Grant> | typeof OUTDATED> {
   const now = house.now()
   const request = readRequest(headOf(arrival), gate.served)
   if (request instanceof Denial) return request
@@ -45,9 +52,10 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
   if (headerProblem !== null) return new Denial('request_malformed', headerProblem)
 
   // What is there at once is not waited for, here and below: every wait is a turn of the queue of promises.
-  const counting = gate.countRequest(route.rates, caller, null)
+  const counting = done.counted ? null : gate.countRequest(route.rates, caller, null)
   const crowd = counting && (await counting)
   if (crowd !== null) return crowd
+  done.counted = true
 
   const credentials = route.token === null ? null : readCredentials(request.headers, request.query)
   if (credentials instanceof Denial) return credentials
@@ -70,68 +78,93 @@ async function decide(gate: Gate, house: House, arrival: Arrival, trace: Trace):
       : gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
   const proof = proving && (await proving)
   if (proof instanceof Denial) return proof
+  if (arrival.gateInUse() !== gate) return OUTDATED
 
   // The time is read anew: what was awaited may have taken long, and a proof is remembered from when it is judged.
-  const grant = authorise({ request, match, certificate, token, proof, now: house.now() })
+  const judgedAt = house.now()
+  const present = judgedAt === now ? certificate : checkCertificate(client.certificate, gate, judgedAt)
+  const grant = authorise({ request, match, certificate: present, token, proof, now: judgedAt })
   if (grant instanceof Denial || route.token === null) return grant
-  const spent = grant.proof === null ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
+  const spent =
+    grant.proof === null || done.spent ? null : await gate.dpop.spend(grant.proof, route.token.dpop)
   if (spent !== null) return spent
-  const countingToken = gate.countRequest(route.rates, caller, token)
+  done.spent = true
+  const countingToken = done.countedToken ? null : gate.countRequest(route.rates, caller, token)
   const quota = countingToken && (await countingToken)
   if (quota !== null) return quota
-  // Last: how long a form takes is the client's to say. Nothing has left meanwhile, so what was granted must be so still.
-  const reading = refuseTokenInForm(request.headers, arrival)
-  if (reading === null) return grant
+  done.countedToken = true
+  // Last: how long a form takes is the client's to say, and neither what was granted nor other attempts shall wait for it.
+  const reading = done.read ? null : refuseTokenInForm(request.headers, arrival)
+  if (reading === null) return arrival.gateInUse() === gate ? grant : OUTDATED
+  house.failures.judged(arrival.request.socket, arrival)
   const form = await reading
-  if (form !== null) return form
-  if (arrival.gateInUse() !== gate)
-    return new Denial('request_timeout', 'the policy changed before the form was complete')
-  const completeAt = house.now()
-  const still = checkCertificate(client.certificate, gate, completeAt)
-  return authorise({ request, match, certificate: still, token, proof, now: completeAt })
+  done.read = true
+  return form ?? OUTDATED
+}
+
+/** What is done once for a request, however often it is judged. */
+interface Done {
+  /** On the rates that need no token. */
+  counted: boolean
+  /** Its proof is used up. */
+  spent: boolean
+  countedToken: boolean
+  /** Its form, if it has one. */
+  read: boolean
 }
 
 /** Decides, forwards or refuses, and records; on every road, faults of our own included. Never rejects. */
-export async function handleRequest(gate: Gate, house: House, arrival: Arrival): Promise<void> {
+export async function handleRequest(house: House, arrival: Arrival): Promise<void> {
   const started = house.stopwatch()
   house.metrics.requestStarted()
   const { interactionId } = arrival
   const trace = newTrace(arrival.certificate)
+  const done: Done = { counted: false, spent: false, countedToken: false, read: false }
   const hasPlace = house.places.take()
+  let gate: Gate
   let decided = started
-  let result: Verdict<Forwarded> | null
-  try {
-    const grant = refuseAtOnce(house, arrival, hasPlace) ?? (await decide(gate, house, arrival, trace))
-    decided = house.stopwatch()
-    if (grant instanceof Denial && trace.caller !== null)
-      await house.failures.note(grant, trace.caller, arrival.request.socket)
-    house.failures.judged(arrival.request.socket, arrival)
-    result =
-      grant instanceof Denial
-        ? grant
-        : await answer(gate, grant, exchangeOf(arrival, nextNonceFor(grant, gate, house.now()), trace))
-    if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
-  } catch (fault) {
-    house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
-    house.failures.judged(arrival.request.socket, arrival)
-    result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
-    refuseUnlessLate(gate, house, arrival, trace, result)
-  }
+  let result: Verdict<Forwarded> | typeof OUTDATED | null
+  do {
+    gate = arrival.gateInUse()
+    try {
+      const grant = refuseAtOnce(house, arrival, hasPlace) ?? (await judge(gate, house, arrival, trace, done))
+      decided = house.stopwatch()
+      if (grant instanceof Denial && trace.caller !== null)
+        await house.failures.note(grant, trace.caller, arrival.request.socket)
+      house.failures.judged(arrival.request.socket, arrival)
+      result =
+        grant instanceof Denial || grant === OUTDATED
+          ? grant
+          : await answer(
+              gate,
+              grant,
+              exchangeOf(gate, arrival, nextNonceFor(grant, gate, house.now()), trace),
+            )
+      if (result instanceof Denial) refuseUnlessLate(gate, house, arrival, trace, result)
+    } catch (fault) {
+      house.log.error({ interactionId, ...faultFields(fault) }, 'fault')
+      house.failures.judged(arrival.request.socket, arrival)
+      result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
+      refuseUnlessLate(gate, house, arrival, trace, result)
+    }
+  } while (result === OUTDATED)
   if (hasPlace) house.places.release()
   tell(gate, house, arrival, trace, result, { started, decided })
 }
 
 /** The client's side, as forwarding asks for it. */
 function exchangeOf(
-  { request, response, upgrade, clientAddress, interactionId }: Arrival,
+  gate: Gate,
+  { request, response, upgrade, clientAddress, interactionId, gateInUse }: Arrival,
   nextNonce: string | null,
   trace: Trace,
 ): Exchange {
+  const isOutdated = (): boolean => gateInUse() !== gate
   const onAttempt = (address: string): void => {
     trace.attempts++
     trace.address = address
   }
-  return { request, response, upgrade, clientAddress, interactionId, nextNonce, onAttempt }
+  return { request, response, upgrade, clientAddress, interactionId, nextNonce, onAttempt, isOutdated }
 }
 
 /** What the policy describes itself is answered here, all else upstream; either takes a grant. */

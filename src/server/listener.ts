@@ -193,7 +193,7 @@ export function createListener(
       }
       if (upgrade !== null || request.method === 'CONNECT') attach(response, connection)
       if (isStale(connection) || house.isDraining()) response.shouldKeepAlive = false
-      await handleRequest(running().gate, house, arrival)
+      await handleRequest(house, arrival)
       if (connection.pending === 1 && isLast(connection, response)) endAfterAnswer(connection, response)
     }
     const arrived: Arrived = { request, response, interactionId, malformed: null, isBegun: false, handle }

@@ -3,18 +3,29 @@ import type { Grant } from '../checks/authorise.js'
 import type { Configuration } from '../config/settings.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { Route } from '../policy/policy.js'
+import { sourceIdentity } from './token-sources.js'
+
+/** How the tokens that have these rules were verified. */
+const verifiedBy = new WeakMap<IssuerRules, string>()
 
 /**
- * Which tunnels the policy in use permits: those whose route, and the rules of whose token's issuer, are in it exactly as
- * they were when the tunnel was granted. Nobody judges what flows in a tunnel, so it must not outlive the rules that it was
- * judged by; and any number of reloads may come between its grant and its 101.
+ * Which tunnels the policy in use permits: those whose route, and whose token's issuer with all that its tokens are verified by,
+ * are in it exactly as they were when the tunnel was granted. Nobody judges what flows in a tunnel, so it must not outlive what
+ * it was judged by; and any number of reloads may come between its grant and its 101.
  */
 export function permittedTunnels({ routes, settings }: Configuration): (grant: Grant) => boolean {
   const inUse = new Map(routes.routes.map(route => [keyOf(route), route]))
-  const isInUse = (rules: IssuerRules): boolean => {
-    const issuer = settings.issuers.get(rules.name)
+  const issuers = new Map<string, string>()
+  for (const [name, issuer] of settings.issuers) {
+    const identity = sourceIdentity(issuer)
+    issuers.set(name, identity)
+    verifiedBy.set(issuer.rules, identity)
     // Tokens that the issuer was asked about have rules of their own.
-    return [issuer?.rules, issuer?.introspection?.rules].some(each => isDeepStrictEqual(each, rules))
+    if (issuer.introspection !== null) verifiedBy.set(issuer.introspection.rules, identity)
+  }
+  const isInUse = (rules: IssuerRules): boolean => {
+    const identity = issuers.get(rules.name)
+    return identity !== undefined && identity === verifiedBy.get(rules)
   }
   return ({ match: { route }, token }) =>
     isDeepStrictEqual(inUse.get(keyOf(route)), route) && (token === null || isInUse(token.rules))

@@ -15,6 +15,11 @@ export interface IssuerSources {
 /** The sources of a gate, by the names of the issuers. */
 export type SourcesByIssuer = ReadonlyMap<string, IssuerSources>
 
+/** All that says what a token of the issuer is and how it is verified; the same text for the same settings. */
+export function sourceIdentity({ rules, keys, tokens, revocation, introspection }: IssuerSettings): string {
+  return identityOf(rules, keys, tokens, revocation, introspection)
+}
+
 /**
  * Makes the sources of all issuers. An issuer whose settings have not changed keeps its sources, with the keys and the
  * verified tokens that they hold; one whose settings have changed starts with the keys of the old one, as far as they
@@ -28,7 +33,7 @@ export function tokenSources(
   const sources = new Map<string, IssuerSources>()
   for (const [name, issuer] of issuers) {
     const { rules, keys: settings, tokens, revocation, introspection } = issuer
-    const identity = identityOf(rules, settings, tokens, revocation, introspection)
+    const identity = sourceIdentity(issuer)
     const old = before.get(name)
     if (old !== undefined && old.settings === identity) {
       sources.set(name, old)

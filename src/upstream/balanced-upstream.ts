@@ -4,7 +4,14 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import type { UpstreamPolicy } from '../policy/upstream.js'
 import type { AddressHealth, AttemptOutcome, AttemptTicket, Change } from './address-health.js'
 import { Balancer } from './balancer.js'
-import type { AttemptTerms, Exchange, Failed, Forwarded, ForwardingEngine } from './forwarding.js'
+import {
+  type AttemptTerms,
+  type Exchange,
+  type Failed,
+  type Forwarded,
+  type ForwardingEngine,
+  OUTDATED,
+} from './forwarding.js'
 import { announcesBody } from './request-body.js'
 import { RetryBudget } from './retry-budget.js'
 
@@ -74,7 +81,7 @@ export class BalancedUpstream {
     grant: Grant,
     exchange: Exchange,
     limits: ExchangeLimits,
-  ): Promise<Verdict<Forwarded> | null> {
+  ): Promise<Verdict<Forwarded> | typeof OUTDATED | null> {
     const now = performance.now()
     this.#budget?.requested(now)
     const answerMs = grant.match.route.responseTimeoutMs ?? this.#policy.responseTimeoutMs
@@ -92,17 +99,18 @@ export class BalancedUpstream {
       const address: UpstreamAddress | null =
         failed === null ? this.#choose(journey, now, false) : this.#addressAfter(failed, journey)
       if (address === null) return failed?.denial ?? this.#nobody()
+      if (failed !== null && exchange.isOutdated?.() === true) return OUTDATED
       const attempt: Attempt = new Attempt(address, journey, failed !== null, this)
       exchange.onAttempt?.(address.url)
       address.inFlight++
-      let outcome: Forwarded | Failed | null
+      let outcome: Forwarded | Failed | typeof OUTDATED | null
       try {
         outcome = await address.engine.attempt(grant, exchange, attempt)
       } finally {
         address.inFlight--
       }
       attempt.ended(outcome)
-      if (outcome === null || !('denial' in outcome)) return outcome
+      if (outcome === null || outcome === OUTDATED || !('denial' in outcome)) return outcome
       failed = outcome
       journey.tried = new Set([...journey.tried, address])
     }
@@ -187,8 +195,8 @@ class Attempt implements AttemptTerms {
     this.#settle('answered', 'answered', 'answered')
   }
 
-  ended(outcome: Forwarded | Failed | null): void {
-    if (outcome === null) this.#settle('indifferent', 'abandoned', '')
+  ended(outcome: Forwarded | Failed | typeof OUTDATED | null): void {
+    if (outcome === null || outcome === OUTDATED) this.#settle('indifferent', 'abandoned', '')
     else if (!('denial' in outcome)) this.onAnswer()
     else {
       const isFault = this.#counts && isItsFault(outcome, this)

@@ -17,7 +17,12 @@ export interface Exchange {
   readonly nextNonce?: string | null
   /** Called at every attempt with the origin that it goes to. */
   readonly onAttempt?: (address: string) => void
+  /** Whether the policy by which it was granted is one of the past. */
+  readonly isOutdated?: () => boolean
 }
+
+/** The policy has changed while a request waited, and it can be judged anew: nothing of its body was read. */
+export const OUTDATED = Symbol('outdated')
 
 /** How an exchange with the upstream ended once its answer had begun. */
 export interface Forwarded {
@@ -54,7 +59,10 @@ export interface AttemptTerms {
  * Forwards what is granted. A Denial means that nothing was written to the client yet and the refusal is still to be
  * sent. Never rejects. `null`: the client left before an answer began.
  */
-export type Forward = (grant: Grant, exchange: Exchange) => Promise<Verdict<Forwarded> | null>
+export type Forward = (
+  grant: Grant,
+  exchange: Exchange,
+) => Promise<Verdict<Forwarded> | typeof OUTDATED | null>
 
 /** One way to speak to one address of an upstream; all of them pass the same wire tests. */
 export interface ForwardingEngine {
@@ -66,7 +74,7 @@ export interface ForwardingEngine {
     grant: Grant,
     exchange: Exchange,
     terms: AttemptTerms,
-  ) => Promise<Forwarded | Failed | null>
+  ) => Promise<Forwarded | Failed | typeof OUTDATED | null>
   /** Ends the tunnels whose grants are not permitted, now and when they open. */
   readonly permitTunnels: (isPermitted: (grant: Grant) => boolean) => void
   /** Ends idle connections, and tunnels with a close frame; running exchanges finish. */

@@ -1,4 +1,4 @@
-/** The end of an answer that is written while its request is still arriving. */
+/** How exchanges end: answers whose request is still arriving, and answers that break off. */
 import { hasOwnStream, type IncomingRequest, type OutgoingAnswer } from './client-message.js'
 
 /** The rest of the request is read, and thrown away, for so many milliseconds. */
@@ -22,4 +22,10 @@ export function endWhenRead(response: OutgoingAnswer, request: IncomingRequest):
   request.once('end', end)
   response.once('close', () => clearTimeout(timer))
   request.unpipe().resume()
+}
+
+/** node:http holds back what is written until the end of the step; without it the client could not tell that it has been answered at all. */
+export function breakOff(response: OutgoingAnswer): void {
+  response.flushHeaders()
+  process.nextTick(() => response.destroy())
 }

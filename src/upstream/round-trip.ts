@@ -7,8 +7,8 @@ import type { RawHeaders } from '../request/headers.js'
 import type { OutgoingAnswer } from './client-message.js'
 import type { ConnectionPool } from './connection-pool.js'
 import { Deadline } from './deadline.js'
-import type { AttemptTerms, Exchange, Failed, Forwarded } from './forwarding.js'
-import { endWhenRead } from './linger.js'
+import { type AttemptTerms, type Exchange, type Failed, type Forwarded, OUTDATED } from './forwarding.js'
+import { breakOff, endWhenRead } from './linger.js'
 import {
   announcedBytes,
   announcedTooLarge,
@@ -40,7 +40,7 @@ export interface Destination {
 /** Bytes. So short an end of an answer is handed on as a text, which node:http joins to a head that has not left yet. */
 const MOST_AS_TEXT = 4096
 
-type Outcome = Forwarded | Failed | null
+type Outcome = Forwarded | Failed | typeof OUTDATED | null
 
 /** Sends one granted request; see `ForwardingEngine.attempt` for what comes of it. */
 export function roundTrip(
@@ -112,7 +112,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   #enterPool(): void {
     const { connections, connectTimeoutMs } = this.#to.upstream
-    const admission = this.#to.pool.enter(this.#onAdmitted)
+    const admission = this.#to.pool.enter(this.#onPlace)
     if (admission === 'full') {
       this.#refuse('upstream_unavailable', `${connections} connections in use, as many requests wait`, false)
       return
@@ -124,7 +124,14 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else this.#deadline.allow(this.#within(connectTimeoutMs))
   }
 
-  readonly #onAdmitted = (): void => {
+  /** After a wait; before it, nobody could have changed the policy. */
+  readonly #onPlace = (): void => {
+    // By and by: each gives its place to the next, and all of them are outdated.
+    if (this.#exchange.isOutdated?.() === true) queueMicrotask(() => this.#settle(OUTDATED))
+    else this.#onAdmitted()
+  }
+
+  #onAdmitted(): void {
     this.#state = 'connecting'
     // Anew: that others were before it is not to the address's blame.
     this.#deadline.allow(this.#within(this.#to.upstream.connectTimeoutMs))
@@ -326,8 +333,10 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#terms.onAnswer()
     // A tunnel lasts for hours; ordinary requests shall not wait for its end.
     this.#leavePool()
-    this.#to.tunnels.add(client, socket, this.#grant, end => this.#settle({ ...this.#forwarded, end }))
-    join(switchingHeaders(answer, this.#answerRules(false)))
+    const joinNow = () => join(switchingHeaders(answer, this.#answerRules(false)))
+    this.#to.tunnels.add(client, socket, this.#grant, joinNow, end =>
+      this.#settle({ ...this.#forwarded, end }),
+    )
   }
 
   #measure(status: number): void {
@@ -385,7 +394,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     this.#state = 'done'
     this.#deadline.clear()
     // Another attempt may follow, which listens for itself.
-    if (outcome === null || 'denial' in outcome) this.#ignoreClient()
+    if (outcome === null || outcome === OUTDATED || 'denial' in outcome) this.#ignoreClient()
     this.#upload?.stop()
     this.#sending?.abort()
     this.#leavePool()
@@ -395,14 +404,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
   #leavePool(): void {
     if (!this.#inPool) return
     this.#inPool = false
-    this.#to.pool.leave(this.#onAdmitted)
+    this.#to.pool.leave(this.#onPlace)
   }
-}
-
-/** node:http holds back what is written until the end of the step; without it the client could not tell that it has been answered at all. */
-function breakOff(response: OutgoingAnswer): void {
-  response.flushHeaders()
-  process.nextTick(() => response.destroy())
 }
 
 /** A reason that node:http would not write is left out. */

@@ -39,16 +39,24 @@ export class Tunnels {
    * `onEnd` is called once, when both sockets are gone. Nobody judges what flows in a tunnel, so it does not outlive the
    * token, the certificate and the rules that opened it.
    */
-  add(client: Duplex, upstream: Duplex, grant: Grant, onEnd: (end: Forwarded['end']) => void): void {
+  add(
+    client: Duplex,
+    upstream: Duplex,
+    grant: Grant,
+    join: () => void,
+    onEnd: (end: Forwarded['end']) => void,
+  ): void {
     const end = watchTunnel(client, upstream, how => {
       cancel()
       this.#open.delete(end)
       onEnd(how)
     })
-    const cancel = callAt(endOf(grant), end)
+    const validUntil = endOf(grant)
+    const cancel = callAt(validUntil, end)
     this.#open.set(end, grant)
-    // The policy changed while the upstream thought about the handshake; the 101 is written after this.
-    if (!this.#isPermitted(grant)) queueMicrotask(end)
+    join()
+    // While the upstream thought about the handshake. In the same step: nothing of what was sent since has passed yet.
+    if (!this.#isPermitted(grant) || validUntil * 1000 <= Date.now()) end()
   }
 
   /** Ends those whose grants are not permitted, and from now on such ones as soon as they open. */

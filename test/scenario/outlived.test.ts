@@ -1,8 +1,11 @@
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { connect as connectTcp } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
 import t from 'tap'
+import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
   ask,
@@ -14,9 +17,11 @@ import {
   policyText,
   startPostern,
   underName,
+  until,
   webSocketHandshake,
 } from '../support/postern.js'
-import { answer, RecordingUpstream } from '../support/recording-upstream.js'
+import { answer, RecordingUpstream, switchAndEcho } from '../support/recording-upstream.js'
+import { newSigningKey, type Overrides, type SigningKey } from '../support/token-issuer.js'
 
 // Nothing that was judged once outlives what it was judged by: tokens, certificates, authorities, policies.
 
@@ -34,6 +39,7 @@ const APIS = `
     flow: authorization_code
     routes:
       POST /{id}: { scopes: none }
+      GET /{id}/live: { scopes: none, upgrade: websocket }
   - name: Machines
     base: /machines
     security: [mtls]
@@ -65,14 +71,21 @@ t.test('a form that is slow is forwarded by what holds when it is complete', asy
   const postern = await start('forms', policyText(world, { ...settings, clients: withList }))
   t.teardown(() => postern.child.kill('SIGKILL'))
   const inTime = boundToken(world, world.client, 'authorization_code')
+  const otherToken = boundToken(world, world.otherClient, 'authorization_code')
   t.equal(await (await halfAForm(postern, world.client, '/notes/usual', inTime))(), 200)
   t.equal(seen('/notes/usual'), 1)
 
   const revoked = await halfAForm(postern, world.client, '/notes/revoked', inTime)
   world.write('clients.crl', await world.clientCa.crl({ revoked: [world.client], thisUpdate: new Date() }))
   t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
-  t.equal(await revoked(), 408, 'another policy, which has not judged it')
+  t.equal(await revoked(), 401)
   t.equal(seen('/notes/revoked'), 0)
+  t.equal((await postern.logged(({ path }) => path === '/notes/revoked')).code, 'certificate_revoked')
+
+  const kept = await halfAForm(postern, world.otherClient, '/notes/kept', otherToken)
+  t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+  t.equal(await kept(), 200, 'granted by the new policy, too')
+  t.match(upstream.requests.at(-1), { target: '/notes/kept', body: Buffer.from('a=hello') })
 
   const plain = await start('expiry', policyText(world, settings))
   t.teardown(() => plain.child.kill('SIGKILL'))
@@ -84,6 +97,93 @@ t.test('a form that is slow is forwarded by what holds when it is complete', asy
   t.equal(seen('/notes/expired'), 0)
   t.equal((await plain.logged(({ path }) => path === '/notes/expired')).code, 'token_expired')
 })
+
+/** What the issuer says of an active token that is bound to the certificate of the client. */
+const active = (): Overrides => ({
+  ...{ active: true, iss: world.issuer.url, aud: `https://${HOST}`, sub: 'user-1', client_id: 'client-1' },
+  ...{ scope: '', token_type: 'Bearer', exp: Math.floor(Date.now() / 1000) + 300 },
+  cnf: { 'x5t#S256': world.client.thumbprint },
+})
+
+t.test(
+  'what the issuer says is asked again after a form, and judged by the policy that is there by then',
+  async t => {
+    const endpoint = await startIntrospectionServer(world.issuer)
+    t.teardown(() => endpoint.close())
+    world.write('endpoint-ca.pem', endpoint.caPem)
+    writeFileSync(join(world.directory, 'secret'), RS_SECRET, { mode: 0o600 })
+    world.write('asked.crl', await world.clientCa.crl())
+    const auth = `{ method: client_secret_basic, clientId: "${RS_ID}", clientSecretFile: secret }`
+    const introspection = `{ url: "${endpoint.url}", ca: endpoint-ca.pem, auth: ${auth}, cache: 0s, timeout: 20s }`
+    const policy = policyText(world, {
+      upstream: upstream.url,
+      apis: APIS,
+      issuer: `tokens: opaque\n    introspection: ${introspection}`,
+      clients: '{ ca: [client-ca.pem], crl: [asked.crl] }',
+    })
+    const postern = await start('asked', policy)
+    t.teardown(() => postern.child.kill('SIGKILL'))
+    endpoint.tokens.set('opaque', active())
+    const { client } = world
+    t.equal(await (await halfAForm(postern, client, '/notes/usual', 'opaque'))(), 200)
+    const withdrawn = await halfAForm(postern, client, '/notes/withdrawn', 'opaque')
+    endpoint.tokens.set('opaque', { active: false })
+    t.equal(await withdrawn(), 401)
+    t.equal(seen('/notes/withdrawn'), 0)
+
+    endpoint.tokens.set('other', active())
+    endpoint.failMode = 'stall'
+    const asked = endpoint.asked.length
+    const waiting = ask(world, postern, { path: '/notes/asked', token: 'other', client, method: 'POST' })
+    await until(
+      () => endpoint.asked.length > asked,
+      () => 'the issuer was not asked',
+    )
+    world.write('asked.crl', await world.clientCa.crl({ revoked: [client], thisUpdate: new Date() }))
+    t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+    endpoint.failMode = null
+    endpoint.release()
+    t.equal((await waiting).status, 401)
+    t.equal(seen('/notes/asked'), 0)
+    t.equal((await postern.logged(({ path }) => path === '/notes/asked')).code, 'certificate_revoked')
+  },
+)
+
+t.test(
+  'a request that waits for a place of the upstream is sent by the policy that is there by then',
+  async t => {
+    world.write('places.crl', await world.clientCa.crl())
+    const policy = policyText(world, {
+      upstream: upstream.url,
+      upstreamMore: 'connections: 2',
+      apis: APIS,
+      clients: '{ ca: [client-ca.pem], crl: [places.crl] }',
+    })
+    const postern = await start('places', policy)
+    t.teardown(() => postern.child.kill('SIGKILL'))
+    const answers: (() => void)[] = []
+    upstream.script({
+      act: (socket, request) => void answers.push(() => answer(200, 'ok').act(socket, request)),
+    })
+    const get = (path: string, client: Issued) => ask(world, postern, { path, client })
+    const first = [1, 2].map(number => get(`/machines/${number}`, world.otherClient))
+    await upstream.arrived(2)
+    const [revoked, granted] = [
+      get('/machines/revoked', world.client),
+      get('/machines/granted', world.otherClient),
+    ]
+    await sleep(300)
+    world.write('places.crl', await world.clientCa.crl({ revoked: [world.client], thisUpdate: new Date() }))
+    t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+    upstream.script(answer(200, 'ok'))
+    for (const go of answers) go()
+    for (const each of first) t.equal((await each).status, 200)
+    t.equal((await revoked).status, 401)
+    t.equal((await granted).status, 200)
+    t.equal(seen('/machines/revoked'), 0)
+    t.equal(seen('/machines/granted'), 1)
+  },
+)
 
 t.test('a connection does not outlive the authority that vouched for its certificate', async t => {
   const end = Math.ceil(Date.now() / 1000) * 1000 + 5000
@@ -136,6 +236,27 @@ t.test('a connection does not outlive the authority that vouched for its certifi
   // Node 24 shows nobody what a client sends beside its certificate (docs/limits.md).
   t.same(await statuses(), [401, process.version.startsWith('v24.') ? 200 : 401, 200])
   for (const raw of open) raw.destroy()
+})
+
+t.test('a WebSocket does not outlive the key that its token was signed with', async t => {
+  const write = (keys: readonly SigningKey[]) =>
+    world.write('keys.json', JSON.stringify({ keys: keys.map(({ jwk }) => jwk) }))
+  write(world.issuer.keys)
+  const policy = policyText(world, { upstream: upstream.url, apis: APIS, keys: '{ file: keys.json }' })
+  const postern = await start('keys', policy)
+  t.teardown(() => postern.child.kill('SIGKILL'))
+  const token = boundToken(world, world.client, 'authorization_code')
+  upstream.script(switchAndEcho())
+  const tunnel = await connectRaw(world, postern, world.client, MOST_WAIT_MS)
+  tunnel.write(webSocketHandshake('/notes/1/live', `Authorization: Bearer ${token}`))
+  t.equal((await tunnel.answer()).status, 101)
+  t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+  tunnel.write('still here')
+  t.equal((await tunnel.bytes(10)).toString(), 'still here')
+  write([newSigningKey('PS256')])
+  t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
+  t.same((await tunnel.closed()).rest.subarray(-4), Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+  upstream.script(answer(200, 'ok'))
 })
 
 t.test('a certificate that was judged under a trust of the past is not one of the present', async t => {

@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { Agent } from 'node:https'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { freePort } from '../support/free-port.js'
 import {
@@ -532,9 +533,12 @@ t.test('an upgrade that is answered after its route has gone ends at once', asyn
   const client = await webSocket('/live/a')
   await liveKept.arrived(1)
   await usesFile(policy(''))
+  client.write('too late'.repeat(1_000))
+  await delay(200)
   goOn()
   t.equal((await client.answer()).status, 101)
   t.same((await client.closed()).rest, Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+  t.notMatch(liveKept.connections.at(-1)?.bytes.toString('latin1'), /too late/)
 })
 
 t.test(

@@ -10,7 +10,12 @@ import type { Route } from '../../src/policy/policy.js'
 import type { Upstream } from '../../src/policy/upstream.js'
 import type { IncomingRequest } from '../../src/upstream/client-message.js'
 import { createEngine } from '../../src/upstream/engine.js'
-import type { Exchange, Forwarded, ForwardingEngine } from '../../src/upstream/forwarding.js'
+import {
+  type Exchange,
+  type Forwarded,
+  type ForwardingEngine,
+  OUTDATED,
+} from '../../src/upstream/forwarding.js'
 import { RawClient } from './raw-client.js'
 import { RecordingUpstream } from './recording-upstream.js'
 
@@ -28,7 +33,7 @@ export class Bench {
   readonly engine: ForwardingEngine
   readonly upstream: RecordingUpstream
   /** What `forward` resolved with, in order. */
-  readonly outcomes: (Forwarded | Denial | null)[] = []
+  readonly outcomes: (Forwarded | Denial | typeof OUTDATED | null)[] = []
   readonly #server: http.Server
 
   private constructor(server: http.Server, engine: ForwardingEngine, upstream: RecordingUpstream) {
@@ -65,7 +70,7 @@ export class Bench {
     const terms = { bodyBytes, clientStallMs, answerBy: Number.POSITIVE_INFINITY, onAnswer: () => {} }
     const handle = (exchange: Exchange): void => {
       engine.attempt(grantFor(exchange.request, route), exchange, terms).then(ended => {
-        const outcome = ended !== null && 'denial' in ended ? ended.denial : ended
+        const outcome = ended !== null && ended !== OUTDATED && 'denial' in ended ? ended.denial : ended
         bench.outcomes.push(outcome)
         if (outcome instanceof Denial) refuse(exchange, outcome)
       })
@@ -103,7 +108,7 @@ export class Bench {
   }
 
   /** Resolves when so many exchanges are over. */
-  async over(count: number): Promise<Forwarded | Denial | null | undefined> {
+  async over(count: number): Promise<Forwarded | Denial | typeof OUTDATED | null | undefined> {
     for (const deadline = Date.now() + 5000; this.outcomes.length < count; await delay(5))
       if (Date.now() > deadline) throw new Error(`${this.outcomes.length} of ${count} exchanges over`)
     return this.outcomes[count - 1]

@@ -29,7 +29,17 @@ t.test(
     }
     const tunnels = new Tunnels(1)
     const [client, upstream] = [side(), side()]
-    tunnels.add(client, upstream, grant as unknown as Grant, () => {})
+    let isJoined = false
+    tunnels.add(
+      client,
+      upstream,
+      grant as unknown as Grant,
+      () => {
+        isJoined = true
+      },
+      () => {},
+    )
+    t.ok(isJoined)
     for (let day = 0; day < 59; day++) mock.timers.tick(DAY_MS)
     t.notOk(client.writableEnded)
     mock.timers.tick(DAY_MS)

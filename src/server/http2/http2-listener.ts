@@ -120,7 +120,7 @@ export class Http2Listener {
       }
       const timer = request.complete ? undefined : setTimeout(onLate, this.#limits.requestTimeoutMs)
       request.once('close', () => clearTimeout(timer))
-      await handleRequest(this.#running().gate, this.#house, {
+      await handleRequest(this.#house, {
         ...{ request, response, upgrade: null, clientAddress, interactionId, certificate },
         gateInUse: () => this.#running().gate,
         malformed: () => late,
