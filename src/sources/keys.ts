@@ -107,8 +107,14 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
   async function attempt(): Promise<void> {
     const number = ++begun
     const answer = await fetchKeySet(issuer, settings, get, closing.signal)
-    // A later question has been answered already: what this one says is older.
-    if (closing.signal.aborted || number < adopted) return
+    if (closing.signal.aborted) return
+    // Unless a later question has been answered already: what this one says is older then.
+    if (number >= adopted) take(number, answer)
+    // In any case: a timer that became due while this was under way may have found it, and begun nothing.
+    schedule()
+  }
+
+  function take(number: number, answer: KeySet | OutboundFailure): void {
     if (answer instanceof OutboundFailure) {
       failingSince ??= clock.now()
       failures += 1
@@ -119,7 +125,6 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
       failures = 0
       adopt(answer)
     }
-    schedule()
   }
 
   function adopt(next: KeySet): void {

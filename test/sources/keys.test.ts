@@ -447,6 +447,49 @@ t.test('an older failure says nothing about newer keys', async t => {
   t.same(await ask(hintOf(NEXT)), ['next'])
 })
 
+t.test('a refresh that is overtaken is followed by others', async t => {
+  const slowRefresh = async (changes: { readonly refreshMs?: number; readonly cooldownMs?: number }) => {
+    const all = setUp(setOf(KEY), { settings: { ...REMOTE, ...changes } })
+    const { source, issuer, time, ask } = all
+    await source.start()
+    let answerOld: (answer: JsonObject) => void = () => {}
+    issuer.answer = new Promise(resolve => {
+      answerOld = resolve
+    })
+    await time.pass(changes.refreshMs ?? REMOTE.refreshMs)
+    issuer.answer = setOf(KEY, NEXT)
+    t.same(await ask(hintOf(NEXT)), ['next'], 'it is overtaken')
+    const endRefresh = () => {
+      answerOld(setOf(KEY))
+      return settled()
+    }
+    return { ...all, endRefresh }
+  }
+
+  await t.test('when the next one was due before it ended', async t => {
+    const { issuer, time, endRefresh } = await slowRefresh({ refreshMs: 10 * SECOND })
+    await time.pass(10 * SECOND)
+    t.equal(issuer.fetches, 3, 'one refresh at a time')
+    await endRefresh()
+    await time.pass(10 * SECOND)
+    t.equal(issuer.fetches, 4)
+  })
+
+  await t.test('when the next one was due after a failure, before it ended', async t => {
+    const { issuer, time, ask, endRefresh } = await slowRefresh({ cooldownMs: 5 * SECOND })
+    await time.pass(5 * SECOND)
+    issuer.answer = DOWN
+    t.equal(await ask(unknown(1)), 'issuer_unavailable')
+    await time.pass(SECOND)
+    t.equal(issuer.fetches, 4, 'one refresh at a time')
+    issuer.answer = setOf(KEY, NEXT)
+    await endRefresh()
+    await time.pass(SECOND)
+    t.equal(issuer.fetches, 5)
+    t.same(await ask(unknown(1)), [], 'the issuer can be asked again')
+  })
+})
+
 t.test(
   'keys serve on while the issuer is down, until they are too old; then they recover by themselves',
   async t => {
