@@ -96,8 +96,8 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
   let set = inherited?.set ?? null
   let failingSince = inherited?.failingSince ?? null
   let failures = 0
-  /** Attempts are numbered as they begin; `adopted` is the number of the one whose keys are in use. */
-  let begun = 0
+  /** Questions are numbered as they are asked; `adopted` is the number of the one that brought the keys in use. */
+  let asked = 0
   let adopted = 0
   let refresh: Promise<void> | null = null
   let kidFetch: Promise<void> | null = null
@@ -105,8 +105,11 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
   let callOff = () => {}
 
   async function attempt(): Promise<void> {
-    const number = ++begun
-    const answer = await fetchKeySet(issuer, settings, get, closing.signal)
+    let number = ++asked
+    const url = settings.from === 'url' ? settings.url : await discoverKeysUrl(issuer, get, closing.signal)
+    // Keys are as old as the question for them, and not as that for the metadata, whose answer may take long.
+    if (typeof url === 'string') number = ++asked
+    const answer = typeof url === 'string' ? await fetchKeySet(url, get, closing.signal) : url
     if (closing.signal.aborted) return
     // Unless a later question has been answered already: what this one says is older then.
     if (number >= adopted) take(number, answer)
@@ -201,13 +204,10 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
 }
 
 async function fetchKeySet(
-  issuer: string,
-  settings: Exclude<KeySettings, { from: 'file' }>,
+  url: string,
   get: GetJson,
   signal: AbortSignal,
 ): Promise<KeySet | OutboundFailure> {
-  const url = settings.from === 'url' ? settings.url : await discoverKeysUrl(issuer, get, signal)
-  if (url instanceof OutboundFailure) return url
   const document = await get(url, signal)
   if (document instanceof OutboundFailure) return document
   const set = readKeySet(document)

@@ -447,6 +447,61 @@ t.test('an older failure says nothing about newer keys', async t => {
   t.same(await ask(hintOf(NEXT)), ['next'])
 })
 
+const METADATA = { issuer: ISSUER, jwks_uri: REMOTE.url }
+
+/** A source with discovery whose questions wait until the test answers them, in any order. */
+function setUpSlow(changes: { readonly staleForMs?: number } = {}) {
+  const asked: { url: string; resolve: (answer: JsonObject | OutboundFailure) => void }[] = []
+  const [metadataUrl, otherUrl] = metadataUrls(ISSUER)
+  const get: GetJson = async url =>
+    url === otherUrl ? DOWN : new Promise(resolve => asked.push({ url, resolve }))
+  /** Answers the question that was asked as the nth for this address. */
+  const answer = async (url: string, nth: number, content: JsonObject | OutboundFailure) => {
+    const question = asked.filter(other => other.url === url)[nth - 1]
+    if (question === undefined) throw new Error(`${url} was not asked for ${nth} times`)
+    question.resolve(content)
+    await settled()
+  }
+  return {
+    ...setUp(DOWN, { get, settings: { ...REMOTE, ...changes, from: 'discovery' } }),
+    metadata: (nth: number, content: JsonObject | OutboundFailure) => answer(metadataUrl, nth, content),
+    keys: (nth: number, content: JsonObject | OutboundFailure) => answer(REMOTE.url, nth, content),
+  }
+}
+
+t.test('keys are as old as the question for them, however long the discovery took', async t => {
+  const { source, time, ask, metadata, keys } = setUpSlow()
+  source.start()
+  await metadata(1, METADATA)
+  await keys(1, setOf(KEY, NEXT))
+  await time.pass(5 * MINUTE) // the background refresh waits for its metadata
+  const waiting = ask(unknown(1))
+  await metadata(3, METADATA) // and the one for the unknown kid, which began later, asks for the keys before it
+  await metadata(2, METADATA)
+  await keys(3, setOf(KEY))
+  t.same(await ask(hintOf(KEY)), ['first'])
+  await keys(2, setOf(KEY, NEXT))
+  t.same(await waiting, [])
+  t.same(await ask(hintOf(NEXT)), [], 'a withdrawn key does not come back')
+})
+
+t.test('a discovery that fails says nothing about keys that were asked for after it began', async t => {
+  const { source, time, ask, metadata, keys } = setUpSlow({ staleForMs: 0 })
+  source.start()
+  await metadata(1, METADATA)
+  await keys(1, setOf(KEY))
+  await time.pass(5 * MINUTE)
+  const waiting = ask(hintOf(NEXT))
+  await metadata(3, METADATA)
+  await keys(2, setOf(KEY, NEXT))
+  t.same(await waiting, ['next'])
+  await metadata(2, DOWN)
+  t.same(await ask(hintOf(NEXT)), ['next'])
+  await time.pass(5 * MINUTE)
+  await metadata(4, DOWN)
+  t.equal(await ask(hintOf(NEXT)), 'issuer_unavailable', 'a later one does')
+})
+
 t.test('a refresh that is overtaken is followed by others', async t => {
   const slowRefresh = async (changes: { readonly refreshMs?: number; readonly cooldownMs?: number }) => {
     const all = setUp(setOf(KEY), { settings: { ...REMOTE, ...changes } })
