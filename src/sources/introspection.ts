@@ -18,6 +18,13 @@ import type { KeySource } from './keys.js'
 import { isOtherKind } from './token-kind.js'
 import type { Admit, SourceMeter, TokenSource } from './token-source.js'
 
+/** A question under way. */
+interface Asking {
+  readonly answer: Promise<Verdict<TokenFacts>>
+  /** Milliseconds of the clock. */
+  readonly askedAt: number
+}
+
 export interface IntrospectionSourceOptions {
   readonly settings: IntrospectionSettings
   /** Of the issuer; null when replies are not signed. Closed together with the source. */
@@ -32,7 +39,7 @@ export interface IntrospectionSourceOptions {
 
 /**
  * Tokens of which the issuer itself says what they are (RFC 7662). Facts are cached for a short while and then had without a
- * promise; requests with the same token share one call. Refuses with `token_inactive`, `token_type_wrong`,
+ * promise; requests with the same token share one call while its answer could still be cached. Refuses with `token_inactive`, `token_type_wrong`,
  * `token_issuer_unknown` and `issuer_unavailable`.
  */
 export function createIntrospectionSource(options: IntrospectionSourceOptions): TokenSource {
@@ -40,7 +47,7 @@ export function createIntrospectionSource(options: IntrospectionSourceOptions): 
   const { rules } = settings
   const client = options.client ?? createIntrospectionClient({ settings, keys, meter, clock })
   const cache = createIntrospectionCache(settings, cacheBytes, clock)
-  const underWay = new Map<string, Promise<Verdict<TokenFacts>>>()
+  const underWay = new Map<string, Asking>()
   let keyGeneration = 0
   keys?.onChange(() => {
     keyGeneration++
@@ -58,14 +65,21 @@ export function createIntrospectionSource(options: IntrospectionSourceOptions): 
     return found
   }
 
-  /** Without a cache every request wants an answer that is younger than itself, and shares none. */
+  /**
+   * Without a cache every request wants an answer that is younger than itself, and shares none. With one it shares a question that
+   * is younger than `cache`: what an issuer that takes longer says may be older than an answer ever counts.
+   */
   function askOnce(token: string, name: string, now: number): Promise<Verdict<TokenFacts>> {
-    if (settings.cacheMs === 0) return ask(token, name, now)
     const present = underWay.get(name)
-    if (present !== undefined) return present
-    const asking = ask(token, name, now).finally(() => underWay.delete(name))
+    if (present !== undefined && clock.now() - present.askedAt < settings.cacheMs) return present.answer
+    const askedAt = clock.now()
+    const answer = ask(token, name, now).finally(() => {
+      // A later question may have taken its place.
+      if (underWay.get(name) === asking) underWay.delete(name)
+    })
+    const asking: Asking = { answer, askedAt }
     underWay.set(name, asking)
-    return asking
+    return answer
   }
 
   /** Whoever is not admitted does not share a call either: the refusal is his alone. */

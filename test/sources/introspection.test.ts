@@ -24,6 +24,7 @@ import { createIntrospectionSource } from '../../src/sources/introspection.js'
 import {
   createIntrospectionClient,
   type Introspection,
+  type IntrospectionClient,
   IntrospectionFailure,
   MAX_OUTSTANDING,
 } from '../../src/sources/introspection-client.js'
@@ -423,6 +424,41 @@ t.test('IN-08: the time of an answer counts from the question', async t => {
   pass(1)
   await codeOf('token')
   t.equal(endpoint.asked.length, before + 2)
+})
+
+t.test('IN-08: a question that was asked longer ago than an answer counts is not shared', async t => {
+  const { clock, pass } = fakeClock()
+  const answers: ((isActive: boolean) => void)[] = []
+  const client: IntrospectionClient = {
+    introspect: () =>
+      new Promise(resolve => {
+        answers.push(isActive => resolve({ claims: active({ active: isActive }), bytes: 100 }))
+      }),
+    close: () => {},
+  }
+  const settings = settingsFor(endpoint, { cacheMs: 1000, negativeCacheMs: 0, timeoutMs: 30_000 })
+  const source = createIntrospectionSource({
+    ...{ settings, clock, client },
+    ...{ keys: null, meter: recordingMeter() },
+  })
+  const ask = async () => {
+    const verdict = source.authenticate({ scheme: 'bearer', token: 'token' }, NOW, admitAlways)
+    await new Promise(setImmediate) // the question is out
+    return { verdict }
+  }
+  const first = await ask()
+  pass(999)
+  const joined = await ask()
+  t.equal(answers.length, 1)
+  pass(1)
+  const late = await ask()
+  t.equal(answers.length, 2, 'it may have been revoked since')
+  answers[0]?.(true)
+  for (const { verdict } of [first, joined]) t.equal(codeOf(await verdict), 'ok')
+  const later = await ask()
+  t.equal(answers.length, 2, 'the end of the first leaves the second to be shared')
+  answers[1]?.(false)
+  for (const { verdict } of [late, later]) t.equal(codeOf(await verdict), 'token_inactive')
 })
 
 t.test('IN-08: 100 requests with one new token ask once; without a cache each asks', async t => {
