@@ -22,6 +22,8 @@ export function createCircuitBreaker({ failures, cooldownMs, clock }: CircuitBre
   let inARow = 0
   let openSince: number | null = null
   let probing = false
+  /** Changes when the circuit opens: what began before says nothing of the state after, and while it is open only probes begin. */
+  let era = 0
 
   return {
     begin() {
@@ -30,17 +32,19 @@ export function createCircuitBreaker({ failures, cooldownMs, clock }: CircuitBre
         if (probing || clock.now() - openSince < cooldownMs) return null
         probing = true
       }
+      const begunIn = era
       return outcome => {
         if (isProbe) probing = false
-        if (outcome === 'indifferent') return
+        if (begunIn !== era || outcome === 'indifferent') return
         if (outcome === 'succeeded') {
           inARow = 0
           openSince = null
           return
         }
-        inARow++
-        // Calls from before the circuit opened end late; only the probe prolongs it.
-        if (isProbe || (openSince === null && inARow >= failures)) openSince = clock.now()
+        // A probe that fails is one more in the row that opened the circuit.
+        if (++inARow < failures) return
+        era++
+        openSince = clock.now()
       }
     },
   }

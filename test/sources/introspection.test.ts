@@ -516,15 +516,17 @@ t.test('tokens that the endpoint cannot digest open no circuit', async t => {
   }
 })
 
-t.test('a circuit breaker: late ends of old calls neither open nor prolong', async t => {
+t.test('a circuit breaker: late ends of old calls neither open, prolong nor close', async t => {
   const { clock, pass } = fakeClock()
   const breaker = createCircuitBreaker({ failures: 2, cooldownMs: 100, clock })
-  const calls = [breaker.begin(), breaker.begin(), breaker.begin(), breaker.begin()]
-  calls[0]?.('failed')
-  calls[1]?.('failed')
+  const old = Array.from({ length: 8 }, () => breaker.begin())
+  old[0]?.('failed')
+  old[1]?.('failed')
   t.equal(breaker.begin(), null)
+  old[2]?.('succeeded')
+  t.equal(breaker.begin(), null, 'a server that shuts down answers what it has begun')
   pass(60)
-  calls[2]?.('failed')
+  old[3]?.('failed')
   pass(40)
   const probe = breaker.begin()
   t.ok(probe, 'the late failure prolonged nothing')
@@ -534,8 +536,16 @@ t.test('a circuit breaker: late ends of old calls neither open nor prolong', asy
   t.ok(second, 'a probe that says nothing is followed by another')
   second?.('failed')
   t.equal(breaker.begin(), null)
-  calls[3]?.('succeeded')
-  t.ok(breaker.begin(), 'whoever answers is well')
+  pass(100)
+  breaker.begin()?.('succeeded')
+  old[4]?.('failed')
+  old[5]?.('failed')
+  const present = breaker.begin()
+  t.ok(present, 'the probe knows better')
+  present?.('failed')
+  old[6]?.('succeeded')
+  breaker.begin()?.('failed')
+  t.equal(breaker.begin(), null, 'two of the present in a row, whatever ended between them')
 })
 
 t.test('more calls than are allowed at a time are refused', async t => {
