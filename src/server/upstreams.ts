@@ -61,7 +61,7 @@ function runUpstream(
     const health = new AddressHealth()
     const check = rule === null ? null : healthCheck(settings, rule, health, meter)
     const engine = known?.engine ?? createEngine(settings, via)
-    return { url, settings, engine, health, check, inFlight: 0 }
+    return { url, settings, engine, health, check, inFlight: 0, isReplaced: false }
   })
   return { policy, addresses, balanced: new BalancedUpstream(policy, addresses, meter) }
 }
@@ -109,7 +109,10 @@ export function takeOverUpstreams(
   const addressesBefore = addressesOf(before)
   const engines = new Set(addresses.map(({ engine }) => engine))
   for (const { engine } of addressesBefore) if (!engines.has(engine)) engine.close()
-  for (const { check } of without(addressesBefore, addresses)) check?.stop()
+  for (const address of without(addressesBefore, addresses)) {
+    address.check?.stop()
+    address.isReplaced = true
+  }
   for (const { check } of without(addresses, addressesBefore)) check?.start()
   for (const engine of engines) engine.permitTunnels(permitsTunnel)
 }

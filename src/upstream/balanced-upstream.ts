@@ -29,6 +29,8 @@ export interface UpstreamAddress {
   readonly health: AddressHealth
   /** Exchanges under way, tunnels included. */
   inFlight: number
+  /** The policy in use has it no more: what its late requests find is not told, or it would be taken for its successor's. */
+  isReplaced: boolean
 }
 
 /** What became of an attempt after the first; `over_budget`: it was not made. */
@@ -145,7 +147,8 @@ export class BalancedUpstream {
   settle(address: UpstreamAddress, ticket: AttemptTicket, outcome: AttemptOutcome, detail: string): void {
     const isLast = this.#balancer.isLast(address)
     const change: Change = address.health.settle(ticket, outcome, { now: performance.now(), isLast })
-    if (change !== null) this.#meter.healthChanged(this.#policy.name, address.url, change, detail)
+    if (change !== null && !address.isReplaced)
+      this.#meter.healthChanged(this.#policy.name, address.url, change, detail)
   }
 
   retried(result: RetryResult): void {

@@ -77,6 +77,36 @@ t.test('other checks know nothing of what the ones before found; connections sta
   t.equal(enginesOf(after)?.[0], enginesOf(before)?.[0])
 })
 
+t.test('of an address that was replaced nobody is told, and of one that stays they are', t => {
+  const told: string[] = []
+  const meter = {
+    ...METER,
+    healthChanged: (_: string, url: string, change: string) => told.push(`${url} ${change}`),
+  }
+  const use = (changes: Partial<UpstreamPolicy>, before: RunningUpstreams) => {
+    const running = runUpstreams(new Map([['api', { ...POLICY, ...changes }]]), 'via', meter, before)
+    takeOverUpstreams(running, before, () => true)
+    return running
+  }
+  /** Requests of this policy to its first address end late, and fail. */
+  const fail = (running: RunningUpstreams) => {
+    const { addresses, balanced } = running.get('api') ?? {}
+    const [address] = addresses ?? []
+    if (address === undefined) throw new Error('no address')
+    for (let i = 0; i < 5; i++) balanced?.settle(address, address.health.begin(0), 'failed', 'reset')
+    return address.health.isHealthy
+  }
+  const first = use({}, NOTHING)
+  const other = use({ connections: 9 }, first)
+  t.notOk(fail(first))
+  t.strictSame(told, [], 'the present one is well')
+  const retrying = use({ connections: 9, retry: null }, other)
+  t.notOk(fail(other))
+  t.strictSame(told, [`${POLICY.urls[0]} ejected`], 'the address is the same one')
+  t.strictSame(states(retrying), [false, true])
+  t.end()
+})
+
 t.test('checks end with the policy that asked for them, and when the process ends', async t => {
   const upstream = await RecordingUpstream.start()
   t.teardown(() => upstream.stop())
