@@ -5,6 +5,12 @@ export interface Clock {
   readonly after: (ms: number, run: () => void) => () => void
 }
 
+/** The time of day as it goes on, in seconds since the epoch, when it is `now` at present: for work that waits before it needs it. */
+export function timeFrom(now: number, clock: Clock): () => number {
+  const since = clock.now()
+  return () => now + (clock.now() - since) / 1000
+}
+
 /** The clock of the machine. */
 export const systemClock: Clock = {
   now: () => performance.now(),

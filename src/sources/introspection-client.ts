@@ -2,7 +2,7 @@ import type { Claims } from '../policy/flow-rules.js'
 import type { IntrospectionSettings } from '../policy/introspection.js'
 import { createCircuitBreaker, type Settle } from './circuit-breaker.js'
 import { createClientAuthenticator } from './client-authentication.js'
-import { type Clock, systemClock } from './clock.js'
+import { type Clock, systemClock, timeFrom } from './clock.js'
 import { discoverIntrospectionUrl } from './discovery.js'
 import {
   MAX_RESPONSE_BYTES,
@@ -79,14 +79,15 @@ export function createIntrospectionClient(options: IntrospectionClientOptions): 
   let outstanding = 0
 
   async function call(token: string, now: number): Promise<Introspection | IntrospectionFailure> {
+    const time = timeFrom(now, clock)
     const url = await endpoint()
     if (url instanceof OutboundFailure) return new IntrospectionFailure('unavailable', url.detail, true)
-    const { headers, form } = await authenticate(now)
+    const { headers, form } = await authenticate(time())
     const content = new URLSearchParams({ token, token_type_hint: 'access_token', ...form })
     const reply = await poster.post(url, content, { accept, ...headers })
     return reply instanceof OutboundFailure
       ? new IntrospectionFailure('unavailable', reply.detail, true)
-      : meaningOf(reply, read, now)
+      : meaningOf(reply, read, time())
   }
 
   async function settled(token: string, now: number, settle: Settle) {

@@ -3,7 +3,7 @@ import { Denial, type Verdict } from '../decision/denials.js'
 import { excerpt } from '../policy/excerpt.js'
 import type { Claims } from '../policy/flow-rules.js'
 import type { IntrospectionSettings } from '../policy/introspection.js'
-import { type Clock, systemClock } from './clock.js'
+import { type Clock, systemClock, timeFrom } from './clock.js'
 import { readCompactJws } from './compact-jws.js'
 import { deepFreeze } from './deep-freeze.js'
 import { introspectedKindProblem } from './introspected-kind.js'
@@ -89,7 +89,8 @@ export function createIntrospectionSource(options: IntrospectionSourceOptions): 
     now: number,
     admit: Admit,
   ): Promise<Verdict<TokenFacts>> {
-    return (await admit()) ?? askOnce(token, name, now)
+    const time = timeFrom(now, clock)
+    return (await admit()) ?? askOnce(token, name, time())
   }
 
   return {

@@ -1,5 +1,6 @@
 import type { Confirmation, TokenFacts } from '../checks/token-facts.js'
 import { answerOf, Denial, type Verdict } from '../decision/denials.js'
+import { type Clock, systemClock, timeFrom } from './clock.js'
 import type { TokenSource } from './token-source.js'
 
 /**
@@ -7,15 +8,21 @@ import type { TokenSource } from './token-source.js'
  * Only a JWT that verifies is asked about. The facts are those of the JWT; an answer that is not about it, or that says it is
  * not active, is `token_revoked`; none at all is `issuer_unavailable`.
  */
-export function createRevocationSource(jwts: TokenSource, introspection: TokenSource): TokenSource {
+export function createRevocationSource(
+  jwts: TokenSource,
+  introspection: TokenSource,
+  clock: Clock = systemClock,
+): TokenSource {
   return {
     ...jwts,
     authenticate(credentials, now, admit) {
+      const time = timeFrom(now, clock)
       const decide = (facts: Verdict<TokenFacts>) => {
         if (facts instanceof Denial) return facts
-        const past = expired(facts, now)
+        const verifiedAt = time()
+        const past = expired(facts, verifiedAt)
         if (past !== null) return past
-        const present = introspection.authenticate(credentials, now, admit)
+        const present = introspection.authenticate(credentials, verifiedAt, admit)
         return present instanceof Promise
           ? present.then(found => unlessRevoked(facts, found))
           : unlessRevoked(facts, present)

@@ -6,7 +6,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { Case } from '../../src/checks/case.js'
 import { audience, current, lifetime, requiredClaims } from '../../src/checks/token.js'
-import type { TokenFacts } from '../../src/checks/token-facts.js'
+import { type TokenFacts, tokenFacts } from '../../src/checks/token-facts.js'
 import { Denial, type Verdict } from '../../src/decision/denials.js'
 import { FLOW_PRESETS } from '../../src/policy/flow-presets.js'
 import {
@@ -31,6 +31,7 @@ import {
 import { createIssuerSource } from '../../src/sources/issuer-source.js'
 import { createKeySource, type KeySource } from '../../src/sources/keys.js'
 import { OutboundFailure } from '../../src/sources/outbound.js'
+import { createRevocationSource } from '../../src/sources/revocation.js'
 import { admitAlways, type SourceMeter, type TokenSource } from '../../src/sources/token-source.js'
 import {
   type IntrospectionFailMode,
@@ -644,6 +645,108 @@ t.test('IN-12, IN-13: signed replies, and nothing else', async t => {
   const fooled = bench({ response: 'jwt' }, keys)
   t.equal(codeOf(await fooled.ask('token', present())), 'issuer_unavailable', 'signed by somebody else')
   issuer.sign = sign
+})
+
+t.test('what waits before it needs the time gets that of then', async t => {
+  await t.test('a question that had to be admitted', async t => {
+    const { clock, pass } = fakeClock()
+    const times: number[] = []
+    const client: IntrospectionClient = {
+      introspect: async (_, now) => {
+        times.push(now)
+        return { claims: active(), bytes: 100 }
+      },
+      close: () => {},
+    }
+    const settings = settingsFor(endpoint)
+    const source = createIntrospectionSource({
+      ...{ settings, clock, client },
+      ...{ keys: null, meter: recordingMeter() },
+    })
+    await source.authenticate({ scheme: 'bearer', token: 'token' }, NOW, async () => {
+      pass(3000)
+      return null
+    })
+    t.same(times, [NOW + 3])
+  })
+
+  await t.test(
+    'an assertion after the endpoint was looked up, and a signed reply that took long',
+    async t => {
+      const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+      endpoint.assertionKey = publicKey
+      endpoint.method = 'private_key_jwt'
+      endpoint.tokens.set('token', active())
+      endpoint.failMode = 'stall'
+      const authentication: ClientAuthentication = {
+        ...{
+          method: 'private_key_jwt',
+          clientId: RS_ID,
+          keyId: null,
+          algorithm: 'ES256',
+          audience: issuer.url,
+        },
+        key: privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(),
+      }
+      const rules = introspectedRules(
+        { ...RULES, clockSkewSeconds: 0 },
+        { requireAudience: true, requiredClaims: [] },
+      )
+      const { codeOf, pass } = bench(
+        { url: null, ca: endpoint.caPem, authentication, rules, response: 'jwt' },
+        await keysOfIssuer(),
+      )
+      issuer.metadata = {
+        /** Read for each of the two forms of metadata. */
+        get introspection_endpoint() {
+          pass(20_000)
+          return endpoint.url
+        },
+      }
+      t.teardown(() => {
+        issuer.metadata = {}
+      })
+      const before = endpoint.asked.length
+      const answer = codeOf('token')
+      while (endpoint.asked.length === before) await new Promise(setImmediate)
+      const [, claims = ''] = endpoint.asked.at(-1)?.form.get('client_assertion')?.split('.') ?? []
+      t.match(JSON.parse(Buffer.from(claims, 'base64url').toString()), { iat: NOW + 40, exp: NOW + 100 })
+      pass(3000)
+      endpoint.signed = { claims: { iat: NOW + 43 } }
+      endpoint.release()
+      t.equal(await answer, 'ok')
+    },
+  )
+
+  await t.test('the question whether a JWT still counts, after its keys were fetched', async t => {
+    const { clock, pass } = fakeClock()
+    const facts = tokenFacts({ exp: NOW + 5 }, RULES)
+    const times: number[] = []
+    const verified: TokenSource = {
+      issuer: issuer.url,
+      takesOpaque: false,
+      async authenticate() {
+        pass(3000)
+        return facts
+      },
+      isReady: () => true,
+      close: () => {},
+    }
+    const asked: TokenSource = {
+      ...verified,
+      authenticate(_, now) {
+        times.push(now)
+        return facts
+      },
+    }
+    const source = createRevocationSource(verified, asked, clock)
+    const ask = async (now: number) =>
+      codeOf(await source.authenticate({ scheme: 'bearer', token: 'jwt' }, now, admitAlways))
+    t.equal(await ask(NOW), 'ok')
+    t.same(times, [NOW + 3])
+    t.equal(await ask(NOW + 5 + RULES.clockSkewSeconds - 3), 'token_expired')
+    t.equal(times.length, 1, 'it expired meanwhile')
+  })
 })
 
 t.test('IN-14: a signed reply is no access token', async t => {
