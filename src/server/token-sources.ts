@@ -39,7 +39,7 @@ export function tokenSources(
       sources.set(name, old)
       continue
     }
-    const previous = old?.keys?.handover() ?? null
+    const previous = () => old?.keys?.handover() ?? null
     const keys =
       settings === null ? null : createKeySource({ name, issuer: rules.issuer, settings, meter, previous })
     const source = createIssuerSource({ tokens, revocation, rules, keys, introspection, meter })

@@ -54,7 +54,8 @@ export interface KeySourceOptions {
   readonly clock?: Clock
   /** For tests; default: the outbound client with `settings.ca`. */
   readonly get?: GetJson
-  readonly previous?: KeyHandover | null
+  /** The keys of the source that this one replaces; asked at `start`, for until then that one goes on, and its keys change. */
+  readonly previous?: (() => KeyHandover | null) | null
 }
 
 /**
@@ -85,16 +86,16 @@ function fixedKeys(text: string): KeySource {
 const BACKOFF_MS = [1000, 2000, 4000, 8000, 16_000, 30_000]
 
 function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { from: 'file' }>): KeySource {
-  const { name, issuer, meter, previous = null, clock = systemClock } = options
+  const { name, issuer, meter, clock = systemClock } = options
   const { refreshMs, cooldownMs, staleForMs, ca } = settings
   const get = options.get ?? createOutbound({ ca })
   const origin = identityOf(issuer, settings)
-  const inherited = previous?.origin === origin ? previous : null
   const closing = new AbortController()
   const listeners: (() => void)[] = []
 
-  let set = inherited?.set ?? null
-  let failingSince = inherited?.failingSince ?? null
+  let { previous = null } = options
+  let set: KeySet | null = null
+  let failingSince: number | null = null
   let failures = 0
   /** Questions are numbered as they are asked; `adopted` is the number of the one that brought the keys in use. */
   let asked = 0
@@ -179,8 +180,18 @@ function remoteKeys(options: KeySourceOptions, settings: Exclude<KeySettings, { 
     return found
   }
 
+  function inherit(): void {
+    const inherited = previous?.() ?? null
+    // Or every source since the start of the process would keep the one before it in memory.
+    previous = null
+    if (inherited?.origin === origin) ({ set, failingSince } = inherited)
+  }
+
   return {
-    start: refreshOnce,
+    start() {
+      inherit()
+      return refreshOnce()
+    },
     keysFor(hint) {
       const refusal = unavailable()
       if (refusal !== null) return refusal

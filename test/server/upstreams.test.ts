@@ -128,31 +128,40 @@ t.test('checks end with the policy that asked for them, and when the process end
   }
 })
 
-t.test(
-  'a tunnel is permitted while its route and the rules of its issuer are as they were granted',
-  async t => {
-    const route = { method: 'GET', template: '/live', token: { issuers: ['main', 'other'] } }
-    const rules = { name: 'main', algorithms: ['ES256'] }
-    const grant = { match: { route }, token: { rules } } as unknown as Grant
-    const configuration = (routes: readonly object[], algorithms: readonly string[], other = 'x') =>
-      ({
-        routes: { routes },
-        settings: {
-          issuers: new Map([
-            ['main', { rules: { name: 'main', algorithms } }],
-            ['other', { rules: { name: 'other', algorithms: [other] } }],
-          ]),
-        },
-      }) as unknown as Configuration
-    const copy = structuredClone(route)
-    const rows: readonly (readonly [Configuration, boolean])[] = [
-      [configuration([copy], ['ES256']), true],
-      [configuration([copy], ['ES256'], 'y'), true],
-      [configuration([copy], ['PS256']), false],
-      [configuration([], ['ES256']), false],
-      [configuration([{ ...copy, method: 'POST' }], ['ES256']), false],
-      [configuration([{ ...copy, mtls: true }], ['ES256']), false],
-    ]
-    for (const [now, expected] of rows) t.equal(permittedTunnels(now)(grant), expected)
-  },
-)
+t.test('a tunnel is permitted while its route and its issuer are as they were granted', async t => {
+  const route = { method: 'GET', template: '/live', token: { issuers: ['main', 'other'] } }
+  const JWT = { tokens: 'jwt', revocation: 'none', introspection: null }
+  const configuration = (routes: readonly object[], main: object = {}, other: object = {}) =>
+    ({
+      routes: { routes },
+      settings: {
+        issuers: new Map([
+          ['main', { ...JWT, rules: { name: 'main', algorithms: ['ES256'] }, keys: { text: 'a' }, ...main }],
+          ['other', { ...JWT, rules: { name: 'other' }, keys: { text: 'a' }, ...other }],
+        ]),
+      },
+    }) as unknown as Configuration
+  const first = configuration([route])
+  permittedTunnels(first)
+  const grantBy = (rules: unknown) => ({ match: { route }, token: { rules } }) as unknown as Grant
+  const grant = grantBy(first.settings.issuers.get('main')?.rules)
+  const copy = structuredClone(route)
+  const rows: readonly (readonly [words: string, Configuration, boolean])[] = [
+    ['the same', configuration([copy]), true],
+    ['another issuer is another', configuration([copy], {}, { keys: { text: 'b' } }), true],
+    ['other rules', configuration([copy], { rules: { name: 'main', algorithms: ['PS256'] } }), false],
+    ['other keys', configuration([copy], { keys: { text: 'b' } }), false],
+    ['the issuer is asked', configuration([copy], { revocation: 'introspect' }), false],
+    ['no route', configuration([]), false],
+    ['another method', configuration([{ ...copy, method: 'POST' }]), false],
+    ['another route', configuration([{ ...copy, mtls: true }]), false],
+  ]
+  for (const [words, now, expected] of rows) t.equal(permittedTunnels(now)(grant), expected, words)
+  const opaque = { tokens: 'opaque', introspection: { rules: { name: 'main', mayLack: ['exp'] }, url: 'a' } }
+  const asking = configuration([route], opaque)
+  permittedTunnels(asking)
+  const asked = grantBy(asking.settings.issuers.get('main')?.introspection?.rules)
+  t.ok(permittedTunnels(configuration([copy], structuredClone(opaque)))(asked))
+  const elsewhere = { ...opaque, introspection: { ...opaque.introspection, url: 'b' } }
+  t.notOk(permittedTunnels(configuration([copy], structuredClone(elsewhere)))(asked))
+})
