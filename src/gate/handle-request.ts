@@ -69,6 +69,8 @@ async function judge(
       ? null
       : gate.authenticate(credentials, route.token.issuers, now, admit)
   const token = asked instanceof Promise ? await asked : asked
+  // A refusal counts no more than a grant: sources that a reload has replaced refuse what they cannot ask any more.
+  if (arrival.gateInUse() !== gate) return OUTDATED
   if (token instanceof Denial) return token
   trace.token = token
 
@@ -77,8 +79,8 @@ async function judge(
       ? null
       : gate.dpop.verify(request.headers, credentials, route.token.dpop, admit)
   const proof = proving && (await proving)
-  if (proof instanceof Denial) return proof
   if (arrival.gateInUse() !== gate) return OUTDATED
+  if (proof instanceof Denial) return proof
 
   // The time is read anew: what was awaited may have taken long, and a proof is remembered from when it is judged.
   const judgedAt = house.now()
@@ -97,9 +99,13 @@ async function judge(
   const reading = done.read ? null : refuseTokenInForm(request.headers, arrival)
   if (reading === null) return arrival.gateInUse() === gate ? grant : OUTDATED
   house.failures.judged(arrival.request.socket, arrival)
+  const wasWhole = arrival.request.complete
   const form = await reading
   done.read = true
-  return form ?? OUTDATED
+  if (form !== null) return form
+  // Incomplete it stays when the client has left, which forwarding will see.
+  if (!arrival.request.complete) return grant
+  return wasWhole && arrival.gateInUse() === gate ? grant : OUTDATED
 }
 
 /** What is done once for a request, however often it is judged. */
@@ -118,17 +124,19 @@ export async function handleRequest(house: House, arrival: Arrival): Promise<voi
   const started = house.stopwatch()
   house.metrics.requestStarted()
   const { interactionId } = arrival
-  const trace = newTrace(arrival.certificate)
   const done: Done = { counted: false, spent: false, countedToken: false, read: false }
   const hasPlace = house.places.take()
   let gate: Gate
+  let trace: Trace
   let decided = started
+  let judging = started
   let result: Verdict<Forwarded> | typeof OUTDATED | null
   do {
     gate = arrival.gateInUse()
+    trace = newTrace(arrival.certificate)
     try {
       const grant = refuseAtOnce(house, arrival, hasPlace) ?? (await judge(gate, house, arrival, trace, done))
-      decided = house.stopwatch()
+      decided += house.stopwatch() - judging
       if (grant instanceof Denial && trace.caller !== null)
         await house.failures.note(grant, trace.caller, arrival.request.socket)
       house.failures.judged(arrival.request.socket, arrival)
@@ -147,6 +155,7 @@ export async function handleRequest(house: House, arrival: Arrival): Promise<voi
       result = new Denial('internal_error', fault instanceof Error ? fault.name : 'not an Error')
       refuseUnlessLate(gate, house, arrival, trace, result)
     }
+    if (result === OUTDATED) judging = house.stopwatch()
   } while (result === OUTDATED)
   if (hasPlace) house.places.release()
   tell(gate, house, arrival, trace, result, { started, decided })

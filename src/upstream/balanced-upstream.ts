@@ -98,10 +98,10 @@ export class BalancedUpstream {
     }
     let failed: Failed | null = null
     for (;;) {
+      if (failed !== null && exchange.isOutdated?.() === true) return anew(failed, exchange)
       const address: UpstreamAddress | null =
         failed === null ? this.#choose(journey, now, false) : this.#addressAfter(failed, journey)
       if (address === null) return failed?.denial ?? this.#nobody()
-      if (failed !== null && exchange.isOutdated?.() === true) return OUTDATED
       const attempt: Attempt = new Attempt(address, journey, failed !== null, this)
       exchange.onAttempt?.(address.url)
       address.inFlight++
@@ -112,7 +112,8 @@ export class BalancedUpstream {
         address.inFlight--
       }
       attempt.ended(outcome)
-      if (outcome === null || outcome === OUTDATED || !('denial' in outcome)) return outcome
+      if (outcome === OUTDATED) return failed === null ? OUTDATED : anew(failed, exchange)
+      if (outcome === null || !('denial' in outcome)) return outcome
       failed = outcome
       journey.tried = new Set([...journey.tried, address])
     }
@@ -222,6 +223,11 @@ class Attempt implements AttemptTerms {
 function isItsFault({ denial, blame }: Failed, { answerBy }: AttemptTerms): boolean {
   if (denial.code === 'upstream_malformed') return false
   return blame && !(denial.code === 'upstream_timeout' && performance.now() >= answerBy)
+}
+
+/** A new policy knows nothing of the attempts that were made; so what may have arrived is not sent again by it. */
+function anew({ denial, sent, blame }: Failed, { request }: Exchange): Denial | typeof OUTDATED {
+  return blame && !sent && !request.readableDidRead ? OUTDATED : denial
 }
 
 function isRepeatable({ request }: Grant, { upgrade }: Exchange): boolean {

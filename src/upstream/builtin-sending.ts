@@ -57,7 +57,7 @@ export class BuiltinSending implements Sending, Carried {
 
   readonly #begin = (): void => {
     const socket = this.#connection?.writable(this.#hasBody)
-    if (socket === undefined) return
+    if (socket === undefined || !this.#events.stillGranted()) return
     // Head and first part of the body leave in one packet when both are there.
     this.#isGathering = this.#hasBody
     if (this.#hasBody) socket.cork()

@@ -74,6 +74,7 @@ class ProxiedRequest implements Sending {
 
   #listen(request: ClientRequest, switchProtocols: SwitchProtocols | null): void {
     request.on('error', error => this.#fail(error))
+    // At each of these node:http has written nothing yet.
     request.once('socket', socket => {
       this.#bytesReadBefore = socket.bytesRead
       const { secureConnecting } = socket as { secureConnecting?: boolean }
@@ -96,7 +97,7 @@ class ProxiedRequest implements Sending {
   }
 
   readonly #onConnected = (): void => {
-    if (!this.#isOver) this.#events.connected()
+    if (!this.#isOver && this.#events.stillGranted()) this.#events.connected()
   }
 
   #onAnswer(answer: IncomingMessage): void {

@@ -112,7 +112,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   #enterPool(): void {
     const { connections, connectTimeoutMs } = this.#to.upstream
-    const admission = this.#to.pool.enter(this.#onPlace)
+    const admission = this.#to.pool.enter(this.#onAdmitted)
     if (admission === 'full') {
       this.#refuse('upstream_unavailable', `${connections} connections in use, as many requests wait`, false)
       return
@@ -124,14 +124,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
     else this.#deadline.allow(this.#within(connectTimeoutMs))
   }
 
-  /** After a wait; before it, nobody could have changed the policy. */
-  readonly #onPlace = (): void => {
-    // By and by: each gives its place to the next, and all of them are outdated.
-    if (this.#exchange.isOutdated?.() === true) queueMicrotask(() => this.#settle(OUTDATED))
-    else this.#onAdmitted()
-  }
-
-  #onAdmitted(): void {
+  readonly #onAdmitted = (): void => {
     this.#state = 'connecting'
     // Anew: that others were before it is not to the address's blame.
     this.#deadline.allow(this.#within(this.#to.upstream.connectTimeoutMs))
@@ -152,6 +145,12 @@ class RoundTrip implements SendingEvents, UploadEvents {
     } catch (error) {
       this.#failOfOurs(error)
     }
+  }
+
+  stillGranted(): boolean {
+    if (this.#exchange.isOutdated?.() !== true) return true
+    this.#settle(OUTDATED)
+    return false
   }
 
   connected(): void {
@@ -404,7 +403,7 @@ class RoundTrip implements SendingEvents, UploadEvents {
   #leavePool(): void {
     if (!this.#inPool) return
     this.#inPool = false
-    this.#to.pool.leave(this.#onPlace)
+    this.#to.pool.leave(this.#onAdmitted)
   }
 }
 

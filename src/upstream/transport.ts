@@ -36,10 +36,12 @@ export interface Switched {
 }
 
 /**
- * What becomes of a request. `connected`, `answered` and `data` come in this order; the last `data`, `switched` or
+ * What becomes of a request. `stillGranted`, `connected`, `answered` and `data` come in this order; the last `data`, `switched` or
  * `failed` is the end, after which nothing comes, as nothing does after `abort`.
  */
 export interface SendingEvents {
+  /** Asked when the connection is there, before a byte leaves: it may have taken long. false: the exchange is over. */
+  stillGranted(): boolean
   /** Verified TLS included. From here on bytes of the request leave; the body is written only now. */
   connected(): void
   /** `isWhole`: there is no content, and no `data` follows. */

@@ -94,6 +94,7 @@ function callAt(seconds: number, call: () => void): () => void {
 /** Watches a tunnel; `onEnd` is called once, when both sockets are gone. Returns how to end it from here. */
 function watchTunnel(client: Duplex, upstream: Duplex, onEnd: (end: Forwarded['end']) => void): () => void {
   let end: Forwarded['end'] | null = null
+  let isEnding = false
   let halfOpen: NodeJS.Timeout | null = null
   const onOneEnded = (): void => {
     halfOpen ??= setTimeout(() => {
@@ -123,6 +124,8 @@ function watchTunnel(client: Duplex, upstream: Duplex, onEnd: (end: Forwarded['e
     onClosed()
   })
   return () => {
+    if (isEnding) return
+    isEnding = true
     end ??= 'complete'
     // In the middle of a frame they are read as a part of it, and the connection ends all the same.
     client.end(GOING_AWAY)

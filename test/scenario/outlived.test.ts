@@ -1,6 +1,6 @@
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
-import { connect as connectTcp } from 'node:net'
+import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
@@ -126,6 +126,11 @@ t.test(
     endpoint.tokens.set('opaque', active())
     const { client } = world
     t.equal(await (await halfAForm(postern, client, '/notes/usual', 'opaque'))(), 200)
+    const before = endpoint.asked.length
+    const headers = { 'Content-Type': 'application/x-www-form-urlencoded' }
+    const whole = { path: '/notes/whole', token: 'opaque', client, method: 'POST', headers, body: 'a=hello' }
+    t.equal((await ask(world, postern, whole)).status, 200)
+    t.equal(endpoint.asked.length, before + 1, 'once when the form came with its head')
     const withdrawn = await halfAForm(postern, client, '/notes/withdrawn', 'opaque')
     endpoint.tokens.set('opaque', { active: false })
     t.equal(await withdrawn(), 401)
@@ -149,41 +154,142 @@ t.test(
   },
 )
 
-t.test(
-  'a request that waits for a place of the upstream is sent by the policy that is there by then',
-  async t => {
-    world.write('places.crl', await world.clientCa.crl())
-    const policy = policyText(world, {
-      upstream: upstream.url,
-      upstreamMore: 'connections: 2',
-      apis: APIS,
-      clients: '{ ca: [client-ca.pem], crl: [places.crl] }',
+for (const engine of ['builtin', 'http-proxy'])
+  t.test(engine, async t => {
+    /** A sidecar before this upstream, and how to revoke the certificate of the client. */
+    const startRevocable = async (name: string, url: string, more: string) => {
+      const write = async (...revoked: readonly Issued[]) =>
+        world.write(`${name}.crl`, await world.clientCa.crl({ revoked, thisUpdate: new Date() }))
+      await write()
+      const clients = `{ ca: [client-ca.pem], crl: [${name}.crl] }`
+      const upstreamMore = `engine: ${engine}, ${more}`
+      const postern = await start(
+        name,
+        policyText(world, { upstream: url, upstreamMore, apis: APIS, clients }),
+      )
+      return {
+        postern,
+        get: (path: string, client: Issued) => ask(world, postern, { path, client }),
+        revoke: async () => {
+          await write(world.client)
+          return (await postern.admin('/-/reload', 'POST')).status
+        },
+      }
+    }
+
+    await t.test(
+      'a request that waits for a place of the upstream is sent by the policy that is there by then',
+      async t => {
+        const { postern, get, revoke } = await startRevocable(
+          `places-${engine}`,
+          upstream.url,
+          'connections: 2',
+        )
+        t.teardown(() => postern.child.kill('SIGKILL'))
+        const answers: (() => void)[] = []
+        upstream.script({
+          act: (socket, request) => void answers.push(() => answer(200, 'ok').act(socket, request)),
+        })
+        const first = [1, 2].map(number => get(`/machines/${number}`, world.otherClient))
+        await upstream.arrived(2)
+        const revoked = get('/machines/revoked', world.client)
+        const granted = get('/machines/granted', world.otherClient)
+        await sleep(300)
+        t.equal(await revoke(), 200)
+        upstream.script(answer(200, 'ok'))
+        for (const go of answers) go()
+        for (const each of first) t.equal((await each).status, 200)
+        t.equal((await revoked).status, 401)
+        t.equal((await granted).status, 200)
+        t.equal(seen('/machines/revoked'), 0)
+        t.equal(seen('/machines/granted'), 1)
+        const line = await postern.logged(({ path }) => path === '/machines/revoked')
+        t.match(line, { code: 'certificate_revoked', attempts: undefined, address: undefined })
+      },
+    )
+
+    await t.test('nor is one that waits for its connection', async t => {
+      const issued = await world.serverCa.issue({
+        ...{ commonName: 'localhost', sanDns: ['localhost'] },
+        extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth],
+      })
+      world.write('upstream-ca.pem', world.serverCa.certificatePem)
+      const secure = await RecordingUpstream.start({ key: issued.keyPem, cert: issued.certificatePem })
+      t.teardown(() => secure.stop())
+      const held: (() => void)[] = []
+      // Takes connections, and brings them to the upstream when it is told to.
+      const door = createServer(socket => {
+        socket.on('error', () => {})
+        held.push(() => {
+          const onwards = connectTcp(secure.port, '127.0.0.1')
+          onwards.on('error', () => socket.destroy())
+          socket.pipe(onwards).pipe(socket)
+        })
+      })
+      door.listen(0, '127.0.0.1')
+      await once(door, 'listening')
+      t.teardown(() => door.close())
+      const url = `https://localhost:${(door.address() as AddressInfo).port}`
+      const more = 'tls: { ca: upstream-ca.pem }, timeouts: { connect: 10s }'
+      const { postern, get, revoke } = await startRevocable(`slow-${engine}`, url, more)
+      t.teardown(() => postern.child.kill('SIGKILL'))
+      const [revoked, granted] = [
+        get('/machines/revoked', world.client),
+        get('/machines/granted', world.otherClient),
+      ]
+      await until(
+        () => held.length === 2,
+        () => `${held.length} connections`,
+      )
+      t.equal(await revoke(), 200)
+      const isOver = Promise.all([revoked, granted])
+      const letIn = setInterval(() => {
+        for (const go of held.splice(0)) go()
+      }, 50)
+      t.teardown(() => clearInterval(letIn))
+      t.same(
+        (await isOver).map(({ status }) => status),
+        [401, 200],
+      )
+      t.same(
+        secure.requests.map(({ target }) => target),
+        ['/machines/granted'],
+      )
+      t.notMatch(Buffer.concat(secure.connections.map(({ bytes }) => bytes)).toString('latin1'), /revoked/)
     })
-    const postern = await start('places', policy)
-    t.teardown(() => postern.child.kill('SIGKILL'))
-    const answers: (() => void)[] = []
-    upstream.script({
-      act: (socket, request) => void answers.push(() => answer(200, 'ok').act(socket, request)),
+
+    await t.test('nor is one whose connection from before ends without an answer', async t => {
+      const { postern, get, revoke } = await startRevocable(`stale-${engine}`, upstream.url, 'connections: 2')
+      t.teardown(() => postern.child.kill('SIGKILL'))
+      upstream.script(answer(200, 'ok'))
+      t.equal((await get('/machines/warm', world.client)).status, 200)
+      const ends: (() => void)[] = []
+      upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+      const revoked = get('/machines/stale', world.client)
+      await upstream.arrived(1)
+      t.equal(await revoke(), 200)
+      for (const end of ends) end()
+      t.equal((await revoked).status, 401)
+      t.equal(seen('/machines/stale'), 1)
     })
-    const get = (path: string, client: Issued) => ask(world, postern, { path, client })
-    const first = [1, 2].map(number => get(`/machines/${number}`, world.otherClient))
-    await upstream.arrived(2)
-    const [revoked, granted] = [
-      get('/machines/revoked', world.client),
-      get('/machines/granted', world.otherClient),
-    ]
-    await sleep(300)
-    world.write('places.crl', await world.clientCa.crl({ revoked: [world.client], thisUpdate: new Date() }))
-    t.equal((await postern.admin('/-/reload', 'POST')).status, 200)
-    upstream.script(answer(200, 'ok'))
-    for (const go of answers) go()
-    for (const each of first) t.equal((await each).status, 200)
-    t.equal((await revoked).status, 401)
-    t.equal((await granted).status, 200)
-    t.equal(seen('/machines/revoked'), 0)
-    t.equal(seen('/machines/granted'), 1)
-  },
-)
+
+    await t.test('what may have arrived is not sent again by a policy that came since', async t => {
+      const { postern, get, revoke } = await startRevocable(
+        `again-${engine}`,
+        upstream.url,
+        'retry: { attempts: 3 }',
+      )
+      t.teardown(() => postern.child.kill('SIGKILL'))
+      const ends: (() => void)[] = []
+      upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+      const granted = get('/machines/again', world.otherClient)
+      await upstream.arrived(1)
+      t.equal(await revoke(), 200)
+      for (const end of ends) end()
+      t.equal((await granted).status, 502)
+      t.equal(seen('/machines/again'), 1)
+    })
+  })
 
 t.test('a connection does not outlive the authority that vouched for its certificate', async t => {
   const end = Math.ceil(Date.now() / 1000) * 1000 + 5000

@@ -34,6 +34,7 @@ function bench(written: (done: () => void) => void = done => done()) {
   const sending = new BuiltinSending(
     { method: 'GET', target: '/', headers: ['Host', 'api'], bodyBytes: 0, upgrade: null },
     {
+      stillGranted: () => true,
       connected: () => events.push('connected'),
       answered: ({ status }) => events.push(`answered ${status}`),
       data: (chunk, isLast) => events.push(`${chunk}${isLast ? ', the last' : ''}`),
