@@ -83,7 +83,7 @@ const [changing, replaced, faulty, mixedUp, leaking, littering] = await Promise.
   runScenario(RELOAD, SMALL),
   runScenario(DRAIN, SMALL),
   runScenario(FAULTY, { ...SMALL, leakMs: 500 }),
-  runScenario(quiet('mixed up'), { seconds: 1, connections: 6, leakMs: 0, sabotage: mixUp }),
+  runScenario(quiet('mixed up'), { ...SMALL, leakMs: 0, sabotage: mixUp }),
   runScenario(
     quiet('leaking', scripted('globalThis.kept.push(Array.from({ length: 1e6 }, Math.random))')),
     SMALL,
