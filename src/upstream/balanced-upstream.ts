@@ -57,6 +57,8 @@ interface Journey {
   /** Reading of `performance.now()` by which an attempt after the first must have its answer. */
   readonly answerBy: number
   tried: ReadonlySet<UpstreamAddress>
+  /** Any byte of it may have arrived somewhere. */
+  sent: boolean
   /** Attempts after one that may have arrived. */
   resent: number
 }
@@ -94,11 +96,12 @@ export class BalancedUpstream {
       isRepeatable: isRepeatable(grant, exchange),
       answerBy: now + answerMs,
       tried: NOWHERE,
+      sent: false,
       resent: 0,
     }
     let failed: Failed | null = null
     for (;;) {
-      if (failed !== null && exchange.isOutdated?.() === true) return anew(failed, exchange)
+      if (failed !== null && exchange.isOutdated?.() === true) return anew(failed, journey)
       const address: UpstreamAddress | null =
         failed === null ? this.#choose(journey, now, false) : this.#addressAfter(failed, journey)
       if (address === null) return failed?.denial ?? this.#nobody()
@@ -112,9 +115,10 @@ export class BalancedUpstream {
         address.inFlight--
       }
       attempt.ended(outcome)
-      if (outcome === OUTDATED) return failed === null ? OUTDATED : anew(failed, exchange)
+      if (outcome === OUTDATED) return failed === null ? OUTDATED : anew(failed, journey)
       if (outcome === null || !('denial' in outcome)) return outcome
       failed = outcome
+      journey.sent ||= outcome.sent
       journey.tried = new Set([...journey.tried, address])
     }
   }
@@ -226,8 +230,8 @@ function isItsFault({ denial, blame }: Failed, { answerBy }: AttemptTerms): bool
 }
 
 /** A new policy knows nothing of the attempts that were made; so what may have arrived is not sent again by it. */
-function anew({ denial, sent, blame }: Failed, { request }: Exchange): Denial | typeof OUTDATED {
-  return blame && !sent && !request.readableDidRead ? OUTDATED : denial
+function anew({ denial, blame }: Failed, { sent, exchange }: Journey): Denial | typeof OUTDATED {
+  return blame && !sent && !exchange.request.readableDidRead ? OUTDATED : denial
 }
 
 function isRepeatable({ request }: Grant, { upgrade }: Exchange): boolean {

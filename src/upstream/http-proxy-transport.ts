@@ -97,7 +97,10 @@ class ProxiedRequest implements Sending {
   }
 
   readonly #onConnected = (): void => {
-    if (!this.#isOver && this.#events.stillGranted()) this.#events.connected()
+    if (this.#isOver || !this.#events.stillGranted()) return
+    // With a body the head would wait for its first part, and when that comes is the client's to say.
+    if (this.#outgoing.bodyBytes !== 0) this.#request?.flushHeaders()
+    this.#events.connected()
   }
 
   #onAnswer(answer: IncomingMessage): void {

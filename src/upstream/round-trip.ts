@@ -149,7 +149,8 @@ class RoundTrip implements SendingEvents, UploadEvents {
 
   stillGranted(): boolean {
     if (this.#exchange.isOutdated?.() !== true) return true
-    this.#settle(OUTDATED)
+    if (this.#sent) this.#refuse('upstream_unavailable', 'no answer, and the policy has changed since', true)
+    else this.#settle(OUTDATED)
     return false
   }
 

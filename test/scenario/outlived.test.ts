@@ -45,6 +45,7 @@ const APIS = `
     security: [mtls]
     routes:
       GET /{id}: {}
+      POST /{id}: {}
       GET /{id}/live: { upgrade: websocket }
 `
 const start = (name: string, policy: string) => startPostern(underName(world, name), policy)
@@ -208,70 +209,96 @@ for (const engine of ['builtin', 'http-proxy'])
       },
     )
 
-    await t.test('nor is one that waits for its connection', async t => {
-      const issued = await world.serverCa.issue({
-        ...{ commonName: 'localhost', sanDns: ['localhost'] },
-        extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth],
-      })
-      world.write('upstream-ca.pem', world.serverCa.certificatePem)
-      const secure = await RecordingUpstream.start({ key: issued.keyPem, cert: issued.certificatePem })
-      t.teardown(() => secure.stop())
-      const held: (() => void)[] = []
-      // Takes connections, and brings them to the upstream when it is told to.
-      const door = createServer(socket => {
-        socket.on('error', () => {})
-        held.push(() => {
-          const onwards = connectTcp(secure.port, '127.0.0.1')
-          onwards.on('error', () => socket.destroy())
-          socket.pipe(onwards).pipe(socket)
+    await t.test(
+      'a request that waits for its connection is sent by the policy that is there by then',
+      async t => {
+        const issued = await world.serverCa.issue({
+          ...{ commonName: 'localhost', sanDns: ['localhost'] },
+          extendedKeyUsage: [EXTENDED_KEY_USAGE.serverAuth],
         })
-      })
-      door.listen(0, '127.0.0.1')
-      await once(door, 'listening')
-      t.teardown(() => door.close())
-      const url = `https://localhost:${(door.address() as AddressInfo).port}`
-      const more = 'tls: { ca: upstream-ca.pem }, timeouts: { connect: 10s }'
-      const { postern, get, revoke } = await startRevocable(`slow-${engine}`, url, more)
-      t.teardown(() => postern.child.kill('SIGKILL'))
-      const [revoked, granted] = [
-        get('/machines/revoked', world.client),
-        get('/machines/granted', world.otherClient),
-      ]
-      await until(
-        () => held.length === 2,
-        () => `${held.length} connections`,
-      )
-      t.equal(await revoke(), 200)
-      const isOver = Promise.all([revoked, granted])
-      const letIn = setInterval(() => {
-        for (const go of held.splice(0)) go()
-      }, 50)
-      t.teardown(() => clearInterval(letIn))
-      t.same(
-        (await isOver).map(({ status }) => status),
-        [401, 200],
-      )
-      t.same(
-        secure.requests.map(({ target }) => target),
-        ['/machines/granted'],
-      )
-      t.notMatch(Buffer.concat(secure.connections.map(({ bytes }) => bytes)).toString('latin1'), /revoked/)
-    })
+        world.write('upstream-ca.pem', world.serverCa.certificatePem)
+        const secure = await RecordingUpstream.start({ key: issued.keyPem, cert: issued.certificatePem })
+        t.teardown(() => secure.stop())
+        const held: (() => void)[] = []
+        // Takes connections, and brings them to the upstream when it is told to.
+        const door = createServer(socket => {
+          socket.on('error', () => {})
+          held.push(() => {
+            const onwards = connectTcp(secure.port, '127.0.0.1')
+            onwards.on('error', () => socket.destroy())
+            socket.pipe(onwards).pipe(socket)
+          })
+        })
+        door.listen(0, '127.0.0.1')
+        await once(door, 'listening')
+        t.teardown(() => door.close())
+        const url = `https://localhost:${(door.address() as AddressInfo).port}`
+        const more = 'tls: { ca: upstream-ca.pem }, timeouts: { connect: 10s }'
+        const { postern, get, revoke } = await startRevocable(`slow-${engine}`, url, more)
+        t.teardown(() => postern.child.kill('SIGKILL'))
+        const [revoked, granted] = [
+          get('/machines/revoked', world.client),
+          get('/machines/granted', world.otherClient),
+        ]
+        await until(
+          () => held.length === 2,
+          () => `${held.length} connections`,
+        )
+        t.equal(await revoke(), 200)
+        const isOver = Promise.all([revoked, granted])
+        const letIn = setInterval(() => {
+          for (const go of held.splice(0)) go()
+        }, 50)
+        t.teardown(() => clearInterval(letIn))
+        t.same(
+          (await isOver).map(({ status }) => status),
+          [401, 200],
+        )
+        t.same(
+          secure.requests.map(({ target }) => target),
+          ['/machines/granted'],
+        )
+        t.notMatch(Buffer.concat(secure.connections.map(({ bytes }) => bytes)).toString('latin1'), /revoked/)
+      },
+    )
 
-    await t.test('nor is one whose connection from before ends without an answer', async t => {
-      const { postern, get, revoke } = await startRevocable(`stale-${engine}`, upstream.url, 'connections: 2')
+    await t.test('the head of a request that is granted leaves, and does not wait for its body', async t => {
+      const { postern, revoke } = await startRevocable(`body-${engine}`, upstream.url, 'connections: 2')
       t.teardown(() => postern.child.kill('SIGKILL'))
       upstream.script(answer(200, 'ok'))
-      t.equal((await get('/machines/warm', world.client)).status, 200)
-      const ends: (() => void)[] = []
-      upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
-      const revoked = get('/machines/stale', world.client)
-      await upstream.arrived(1)
+      const arrived = () =>
+        upstream.connections.filter(({ bytes }) => bytes.includes('POST /machines/body ')).length
+      const raw = await connectRaw(world, postern, world.client, MOST_WAIT_MS)
+      raw.write(`POST /machines/body HTTP/1.1\r\nHost: ${HOST}\r\nContent-Length: 5\r\n\r\n`)
+      await until(
+        () => arrived() === 1,
+        () => 'no head',
+      )
       t.equal(await revoke(), 200)
-      for (const end of ends) end()
-      t.equal((await revoked).status, 401)
-      t.equal(seen('/machines/stale'), 1)
+      raw.destroy()
     })
+
+    await t.test(
+      'a request whose connection from before ends without an answer is not repeated by a new policy',
+      async t => {
+        const { postern, get, revoke } = await startRevocable(
+          `stale-${engine}`,
+          upstream.url,
+          'connections: 2',
+        )
+        t.teardown(() => postern.child.kill('SIGKILL'))
+        upstream.script(answer(200, 'ok'))
+        t.equal((await get('/machines/warm', world.client)).status, 200)
+        const ends: (() => void)[] = []
+        upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+        const revoked = get('/machines/stale', world.client)
+        await upstream.arrived(1)
+        t.equal(await revoke(), 200)
+        for (const end of ends) end()
+        t.equal((await revoked).status, 502, 'it may have arrived')
+        t.equal(seen('/machines/stale'), 1)
+      },
+    )
 
     await t.test('what may have arrived is not sent again by a policy that came since', async t => {
       const { postern, get, revoke } = await startRevocable(
