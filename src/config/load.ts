@@ -66,7 +66,9 @@ export async function loadConfiguration(
       ...environmentUsed,
       ...named.map(({ name, contents }) => [name, contents] as const),
     ]),
-    files: [fileRead(path, bytes), ...named.map(({ path, contents }) => fileRead(path, contents))],
+    files: await Promise.all(
+      [{ path, contents: bytes }, ...named].map(({ path, contents }) => fileRead(path, contents)),
+    ),
     warnings,
   })
 }

@@ -81,7 +81,7 @@ export function takeOver(running: Running, before: Running | null): void {
   takeOverUpstreams(
     running.upstreams,
     before?.upstreams ?? new Map(),
-    permittedTunnels(running.configuration),
+    permittedTunnels(running.configuration, running.sources),
   )
   if (before === null) return
   closeReplacedSources(running.sources, before.sources)

@@ -3,7 +3,7 @@ import type { Grant } from '../checks/authorise.js'
 import type { Configuration } from '../config/settings.js'
 import type { IssuerRules } from '../policy/issuer.js'
 import type { Route } from '../policy/policy.js'
-import { sourceIdentity } from './token-sources.js'
+import type { IssuerSources } from './token-sources.js'
 
 /** How the tokens that have these rules were verified. */
 const verifiedBy = new WeakMap<IssuerRules, string>()
@@ -13,18 +13,20 @@ const verifiedBy = new WeakMap<IssuerRules, string>()
  * are in it exactly as they were when the tunnel was granted. Nobody judges what flows in a tunnel, so it must not outlive what
  * it was judged by; and any number of reloads may come between its grant and its 101.
  */
-export function permittedTunnels({ routes, settings }: Configuration): (grant: Grant) => boolean {
+export function permittedTunnels(
+  { routes, settings }: Configuration,
+  sources: ReadonlyMap<string, Pick<IssuerSources, 'settings'>>,
+): (grant: Grant) => boolean {
   const inUse = new Map(routes.routes.map(route => [keyOf(route), route]))
-  const issuers = new Map<string, string>()
-  for (const [name, issuer] of settings.issuers) {
-    const identity = sourceIdentity(issuer)
-    issuers.set(name, identity)
-    verifiedBy.set(issuer.rules, identity)
+  for (const [name, { rules, introspection }] of settings.issuers) {
+    const identity = sources.get(name)?.settings
+    if (identity === undefined) continue
+    verifiedBy.set(rules, identity)
     // Tokens that the issuer was asked about have rules of their own.
-    if (issuer.introspection !== null) verifiedBy.set(issuer.introspection.rules, identity)
+    if (introspection !== null) verifiedBy.set(introspection.rules, identity)
   }
   const isInUse = (rules: IssuerRules): boolean => {
-    const identity = issuers.get(rules.name)
+    const identity = sources.get(rules.name)?.settings
     return identity !== undefined && identity === verifiedBy.get(rules)
   }
   return ({ match: { route }, token }) =>

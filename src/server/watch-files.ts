@@ -1,9 +1,7 @@
-import { createHash } from 'node:crypto'
 import { type FSWatcher, realpathSync, watch } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { setImmediate as turn } from 'node:timers/promises'
-import { MAX_CRL_BYTES, readBounded, Unreadable } from '../config/named-files.js'
+import { fileRead, MAX_CRL_BYTES, readBounded, Unreadable } from '../config/named-files.js'
 import type { FileRead } from '../config/settings.js'
 
 /** Editors and ConfigMap swaps make several events of one change. Milliseconds. */
@@ -17,8 +15,6 @@ const POLL_MS = 10_000
  * refused must not take them every few seconds.
  */
 const REST = 20
-/** Bytes that are hashed at a time. */
-const PIECE_BYTES = 1024 * 1024
 
 /** For tests. */
 interface WatchOptions {
@@ -189,17 +185,7 @@ async function contentOf(paths: readonly string[], readFile: typeof readBounded)
   const digests: string[] = []
   for (const path of paths) {
     const contents = await readFile(path, MAX_CRL_BYTES)
-    digests.push(contents instanceof Unreadable ? contents.reason : await sha256Of(contents))
+    digests.push(contents instanceof Unreadable ? contents.reason : (await fileRead(path, contents)).sha256)
   }
   return digests.join()
-}
-
-/** In pieces of a millisecond: a list of revoked certificates has up to 64 MiB, and requests are served meanwhile. */
-async function sha256Of(contents: Buffer): Promise<string> {
-  const hash = createHash('sha256')
-  for (let from = 0; from < contents.length; from += PIECE_BYTES) {
-    hash.update(contents.subarray(from, from + PIECE_BYTES))
-    await turn()
-  }
-  return hash.digest('hex')
 }

@@ -4,7 +4,7 @@ import { type AddressInfo, connect as connectTcp, createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { connect as connectTls } from 'node:tls'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { RS_ID, RS_SECRET, startIntrospectionServer } from '../support/introspection-server.js'
 import { createAuthority, EXTENDED_KEY_USAGE, type Issued } from '../support/pki.js'
 import {
@@ -48,7 +48,22 @@ const APIS = `
       POST /{id}: {}
       GET /{id}/live: { upgrade: websocket }
 `
-const start = (name: string, policy: string) => startPostern(underName(world, name), policy)
+/** A sidecar that ends with the test. */
+async function start(t: Test, name: string, policy: string): Promise<Postern> {
+  const postern = await startPostern(underName(world, name), policy)
+  t.teardown(() => postern.child.kill('SIGKILL'))
+  return postern
+}
+
+/** The upstream takes the next request, and ends its connection without an answer when it is told to. */
+function endLate(): () => void {
+  const ends: (() => void)[] = []
+  upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+  return () => {
+    for (const end of ends) end()
+  }
+}
+
 const seen = (path: string) => upstream.requests.filter(({ target }) => target === path).length
 
 /** Half a form that is granted, and how to send the rest. */
@@ -69,8 +84,7 @@ t.test('a form that is slow is forwarded by what holds when it is complete', asy
   const settings = { upstream: upstream.url, apis: APIS, issuer: 'clockSkew: 0s' }
   world.write('clients.crl', await world.clientCa.crl())
   const withList = '{ ca: [client-ca.pem], crl: [clients.crl] }'
-  const postern = await start('forms', policyText(world, { ...settings, clients: withList }))
-  t.teardown(() => postern.child.kill('SIGKILL'))
+  const postern = await start(t, 'forms', policyText(world, { ...settings, clients: withList }))
   const inTime = boundToken(world, world.client, 'authorization_code')
   const otherToken = boundToken(world, world.otherClient, 'authorization_code')
   t.equal(await (await halfAForm(postern, world.client, '/notes/usual', inTime))(), 200)
@@ -88,8 +102,7 @@ t.test('a form that is slow is forwarded by what holds when it is complete', asy
   t.equal(await kept(), 200, 'granted by the new policy, too')
   t.match(upstream.requests.at(-1), { target: '/notes/kept', body: Buffer.from('a=hello') })
 
-  const plain = await start('expiry', policyText(world, settings))
-  t.teardown(() => plain.child.kill('SIGKILL'))
+  const plain = await start(t, 'expiry', policyText(world, settings))
   const began = Math.floor(Date.now() / 1000)
   const brief = boundToken(world, world.client, 'authorization_code', { iat: began, exp: began + 3 })
   const late = await halfAForm(plain, world.client, '/notes/expired', brief)
@@ -122,8 +135,7 @@ t.test(
       issuer: `tokens: opaque\n    introspection: ${introspection}`,
       clients: '{ ca: [client-ca.pem], crl: [asked.crl] }',
     })
-    const postern = await start('asked', policy)
-    t.teardown(() => postern.child.kill('SIGKILL'))
+    const postern = await start(t, 'asked', policy)
     endpoint.tokens.set('opaque', active())
     const { client } = world
     t.equal(await (await halfAForm(postern, client, '/notes/usual', 'opaque'))(), 200)
@@ -158,13 +170,14 @@ t.test(
 for (const engine of ['builtin', 'http-proxy'])
   t.test(engine, async t => {
     /** A sidecar before this upstream, and how to revoke the certificate of the client. */
-    const startRevocable = async (name: string, url: string, more: string) => {
+    const startRevocable = async (t: Test, name: string, url: string, more: string) => {
       const write = async (...revoked: readonly Issued[]) =>
         world.write(`${name}.crl`, await world.clientCa.crl({ revoked, thisUpdate: new Date() }))
       await write()
       const clients = `{ ca: [client-ca.pem], crl: [${name}.crl] }`
       const upstreamMore = `engine: ${engine}, ${more}`
       const postern = await start(
+        t,
         name,
         policyText(world, { upstream: url, upstreamMore, apis: APIS, clients }),
       )
@@ -182,11 +195,11 @@ for (const engine of ['builtin', 'http-proxy'])
       'a request that waits for a place of the upstream is sent by the policy that is there by then',
       async t => {
         const { postern, get, revoke } = await startRevocable(
+          t,
           `places-${engine}`,
           upstream.url,
           'connections: 2',
         )
-        t.teardown(() => postern.child.kill('SIGKILL'))
         const answers: (() => void)[] = []
         upstream.script({
           act: (socket, request) => void answers.push(() => answer(200, 'ok').act(socket, request)),
@@ -234,8 +247,7 @@ for (const engine of ['builtin', 'http-proxy'])
         t.teardown(() => door.close())
         const url = `https://localhost:${(door.address() as AddressInfo).port}`
         const more = 'tls: { ca: upstream-ca.pem }, timeouts: { connect: 10s }'
-        const { postern, get, revoke } = await startRevocable(`slow-${engine}`, url, more)
-        t.teardown(() => postern.child.kill('SIGKILL'))
+        const { get, revoke } = await startRevocable(t, `slow-${engine}`, url, more)
         const [revoked, granted] = [
           get('/machines/revoked', world.client),
           get('/machines/granted', world.otherClient),
@@ -263,8 +275,7 @@ for (const engine of ['builtin', 'http-proxy'])
     )
 
     await t.test('the head of a request that is granted leaves, and does not wait for its body', async t => {
-      const { postern, revoke } = await startRevocable(`body-${engine}`, upstream.url, 'connections: 2')
-      t.teardown(() => postern.child.kill('SIGKILL'))
+      const { postern, revoke } = await startRevocable(t, `body-${engine}`, upstream.url, 'connections: 2')
       upstream.script(answer(200, 'ok'))
       const arrived = () =>
         upstream.connections.filter(({ bytes }) => bytes.includes('POST /machines/body ')).length
@@ -281,38 +292,31 @@ for (const engine of ['builtin', 'http-proxy'])
     await t.test(
       'a request whose connection from before ends without an answer is not repeated by a new policy',
       async t => {
-        const { postern, get, revoke } = await startRevocable(
-          `stale-${engine}`,
-          upstream.url,
-          'connections: 2',
-        )
-        t.teardown(() => postern.child.kill('SIGKILL'))
+        const { get, revoke } = await startRevocable(t, `stale-${engine}`, upstream.url, 'connections: 2')
         upstream.script(answer(200, 'ok'))
         t.equal((await get('/machines/warm', world.client)).status, 200)
-        const ends: (() => void)[] = []
-        upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+        const end = endLate()
         const revoked = get('/machines/stale', world.client)
         await upstream.arrived(1)
         t.equal(await revoke(), 200)
-        for (const end of ends) end()
+        end()
         t.equal((await revoked).status, 502, 'it may have arrived')
         t.equal(seen('/machines/stale'), 1)
       },
     )
 
     await t.test('what may have arrived is not sent again by a policy that came since', async t => {
-      const { postern, get, revoke } = await startRevocable(
+      const { get, revoke } = await startRevocable(
+        t,
         `again-${engine}`,
         upstream.url,
         'retry: { attempts: 3 }',
       )
-      t.teardown(() => postern.child.kill('SIGKILL'))
-      const ends: (() => void)[] = []
-      upstream.script({ act: socket => void ends.push(() => socket.destroy()) }, answer(200, 'ok'))
+      const end = endLate()
       const granted = get('/machines/again', world.otherClient)
       await upstream.arrived(1)
       t.equal(await revoke(), 200)
-      for (const end of ends) end()
+      end()
       t.equal((await granted).status, 502)
       t.equal(seen('/machines/again'), 1)
     })
@@ -333,10 +337,10 @@ t.test('a connection does not outlive the authority that vouched for its certifi
   world.write('roots.pem', root.certificatePem + short.certificatePem)
   const clients = '{ trust: pki, ca: [roots.pem] }'
   const postern = await start(
+    t,
     'authorities',
     policyText(world, { upstream: upstream.url, apis: APIS, clients }),
   )
-  t.teardown(() => postern.child.kill('SIGKILL'))
   // Behind others that lead nowhere, where somebody might not look for it.
   const strangers = await Promise.all(Array.from({ length: 8 }, () => createAuthority('Stranger')))
   const sent = [byMiddle, ...strangers, middle].map(({ certificatePem }) => certificatePem)
@@ -376,8 +380,7 @@ t.test('a WebSocket does not outlive the key that its token was signed with', as
     world.write('keys.json', JSON.stringify({ keys: keys.map(({ jwk }) => jwk) }))
   write(world.issuer.keys)
   const policy = policyText(world, { upstream: upstream.url, apis: APIS, keys: '{ file: keys.json }' })
-  const postern = await start('keys', policy)
-  t.teardown(() => postern.child.kill('SIGKILL'))
+  const postern = await start(t, 'keys', policy)
   const token = boundToken(world, world.client, 'authorization_code')
   upstream.script(switchAndEcho())
   const tunnel = await connectRaw(world, postern, world.client, MOST_WAIT_MS)
@@ -412,8 +415,7 @@ t.test('a certificate that was judged under a trust of the past is not one of th
       certificates,
       clients: `{ trust: pki, ca: [${ca}] }`,
     })
-  const postern = await start('mistake', policy('client-ca.pem'))
-  t.teardown(() => postern.child.kill('SIGKILL'))
+  const postern = await start(t, 'mistake', policy('client-ca.pem'))
   const use = async (ca: string) => {
     world.write('mistake.yaml', policy(ca))
     t.equal((await postern.admin('/-/reload', 'POST')).status, 200)

@@ -4,6 +4,7 @@ import type { Grant } from '../../src/checks/authorise.js'
 import type { Configuration } from '../../src/config/settings.js'
 import type { UpstreamPolicy } from '../../src/policy/upstream.js'
 import { permittedTunnels } from '../../src/server/permitted-tunnels.js'
+import { sourceIdentity } from '../../src/server/token-sources.js'
 import {
   closeUpstreams,
   type RunningUpstreams,
@@ -142,7 +143,13 @@ t.test('a tunnel is permitted while its route and its issuer are as they were gr
       },
     }) as unknown as Configuration
   const first = configuration([route])
-  permittedTunnels(first)
+  const permits = (now: Configuration) => {
+    const identities = [...now.settings.issuers].map(
+      ([name, issuer]) => [name, { settings: sourceIdentity(issuer) }] as const,
+    )
+    return permittedTunnels(now, new Map(identities))
+  }
+  permits(first)
   const grantBy = (rules: unknown) => ({ match: { route }, token: { rules } }) as unknown as Grant
   const grant = grantBy(first.settings.issuers.get('main')?.rules)
   const copy = structuredClone(route)
@@ -156,12 +163,12 @@ t.test('a tunnel is permitted while its route and its issuer are as they were gr
     ['another method', configuration([{ ...copy, method: 'POST' }]), false],
     ['another route', configuration([{ ...copy, mtls: true }]), false],
   ]
-  for (const [words, now, expected] of rows) t.equal(permittedTunnels(now)(grant), expected, words)
+  for (const [words, now, expected] of rows) t.equal(permits(now)(grant), expected, words)
   const opaque = { tokens: 'opaque', introspection: { rules: { name: 'main', mayLack: ['exp'] }, url: 'a' } }
   const asking = configuration([route], opaque)
-  permittedTunnels(asking)
+  permits(asking)
   const asked = grantBy(asking.settings.issuers.get('main')?.introspection?.rules)
-  t.ok(permittedTunnels(configuration([copy], structuredClone(opaque)))(asked))
+  t.ok(permits(configuration([copy], structuredClone(opaque)))(asked))
   const elsewhere = { ...opaque, introspection: { ...opaque.introspection, url: 'b' } }
-  t.notOk(permittedTunnels(configuration([copy], structuredClone(elsewhere)))(asked))
+  t.notOk(permits(configuration([copy], structuredClone(elsewhere)))(asked))
 })

@@ -10,7 +10,14 @@ import { until } from '../support/postern.js'
 const POLL_MS = 40
 
 /** Files as they are now, as they are read for use. */
-const asRead = (...paths: readonly string[]) => paths.map(path => fileRead(path, readFileSync(path)))
+const asRead = (...paths: readonly string[]) =>
+  Promise.all(paths.map(path => fileRead(path, readFileSync(path))))
+
+/** Reads files as on a slow disk. */
+const slowly = (ms: number) => async (path: string, most: number) => {
+  await delay(ms)
+  return readBounded(path, most)
+}
 
 t.test('the slow look reads no file that looks as before', async t => {
   const directory = t.testdir({ policy: 'one' })
@@ -22,11 +29,11 @@ t.test('the slow look reads no file that looks as before', async t => {
   }
   const watch = watchFiles({ pollMs: POLL_MS, readFile })
   t.teardown(() => watch.close())
-  watch.read(asRead(file))
+  watch.read(await asRead(file))
   let changes = 0
   watch.begin(async () => {
     changes++
-    watch.read(asRead(file))
+    watch.read(await asRead(file))
   })
   await delay(3 * POLL_MS)
   const before = reads
@@ -47,12 +54,12 @@ t.test(
     mkdirSync(elsewhere)
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    watch.read(asRead(join(directory, 'policy')))
+    watch.read(await asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     let isThere = false
     watch.begin(async again => {
       tries.push(again)
-      if (isThere) watch.read(asRead(join(directory, 'policy'), join(elsewhere, 'key.pem')))
+      if (isThere) watch.read(await asRead(join(directory, 'policy'), join(elsewhere, 'key.pem')))
       watch.tried(isThere)
     })
     writeFileSync(join(directory, 'policy'), 'names a file that comes later')
@@ -74,7 +81,7 @@ t.test(
     const directory = t.testdir({ policy: 'one' })
     const watch = watchFiles({ pollMs: POLL_MS })
     t.teardown(() => watch.close())
-    watch.read(asRead(join(directory, 'policy')))
+    watch.read(await asRead(join(directory, 'policy')))
     const tries: boolean[] = []
     watch.begin(async again => {
       tries.push(again)
@@ -97,10 +104,10 @@ t.test('a file that is written in place is noticed also behind a volume that was
   mount(directory, { policy: 'one' }, 1)
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.read(asRead(file))
+  watch.read(await asRead(file))
   watch.begin(async () => {
     seen = readFileSync(file, 'utf8')
-    watch.read(asRead(file))
+    watch.read(await asRead(file))
   })
   const noticed = (text: string) =>
     until(
@@ -119,7 +126,7 @@ t.test('a change that comes while the process starts is noticed', async t => {
   const file = join(t.testdir({ policy: 'as it is read' }), 'policy')
   const watch = watchFiles()
   t.teardown(() => watch.close())
-  watch.read(asRead(file))
+  watch.read(await asRead(file))
   writeFileSync(file, 'as it is before the port is open')
   await new Promise<void>(resolve => {
     watch.begin(async () => resolve())
@@ -132,13 +139,13 @@ t.test('a file that changes and changes back while it is read does not stay in u
   const [policy, crl] = [join(directory, 'policy'), join(directory, 'crl')]
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.read(asRead(policy, crl))
+  watch.read(await asRead(policy, crl))
   const inUse: string[] = []
   watch.begin(async () => {
     const isFirst = inUse.length === 0
     if (isFirst) writeFileSync(crl, 'somebody')
     inUse.push(readFileSync(crl, 'utf8'))
-    watch.read(asRead(policy, crl))
+    watch.read(await asRead(policy, crl))
     if (isFirst) writeFileSync(crl, 'nobody')
   })
   writeFileSync(policy, 'two')
@@ -155,15 +162,15 @@ t.test('the same when it was somebody else who had it read', async t => {
   const policy = join(directory, 'policy')
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.read(asRead(policy))
+  watch.read(await asRead(policy))
   let inUse = 'one'
   watch.begin(async () => {
     inUse = readFileSync(policy, 'utf8')
-    watch.read(asRead(policy))
+    watch.read(await asRead(policy))
   })
   await delay(300)
   writeFileSync(policy, 'two')
-  const asked = asRead(policy)
+  const asked = await asRead(policy)
   writeFileSync(policy, 'one')
   // Long enough for the look that the two changes cause: it finds what it knows.
   await delay(500)
@@ -180,12 +187,8 @@ t.test(
   async t => {
     const directory = t.testdir({ policy: 'one' })
     const policy = join(directory, 'policy')
-    const readFile = async (path: string, most: number) => {
-      await delay(300)
-      return readBounded(path, most)
-    }
-    const watch = watchFiles({ pollMs: 100, readFile })
-    watch.read(asRead(policy))
+    const watch = watchFiles({ pollMs: 100, readFile: slowly(300) })
+    watch.read(await asRead(policy))
     let tries = 0
     watch.begin(async () => {
       tries++
@@ -209,11 +212,11 @@ t.test('what somebody else has refused is tried again, and what he has taken int
   const policy = join(directory, 'policy')
   const watch = watchFiles({ pollMs: POLL_MS })
   t.teardown(() => watch.close())
-  watch.read(asRead(policy))
+  watch.read(await asRead(policy))
   const tries: boolean[] = []
   watch.begin(async again => void tries.push(again))
   writeFileSync(policy, 'two')
-  watch.read(asRead(policy))
+  watch.read(await asRead(policy))
   watch.tried(false)
   await until(
     () => tries.length > 1,
@@ -231,11 +234,11 @@ t.test('the files of a policy that was read and could not be used are looked at,
   const [policy, key] = [join(directory, 'one', 'policy'), join(directory, 'two', 'key')]
   const watch = watchFiles({ pollMs: 60_000 })
   t.teardown(() => watch.close())
-  watch.read(asRead(policy))
+  watch.read(await asRead(policy))
   const keys: string[] = []
   watch.begin(async () => {
     keys.push(readFileSync(key, 'utf8'))
-    watch.read(asRead(policy, key))
+    watch.read(await asRead(policy, key))
     watch.tried(keys.at(-1) === 'mended')
   })
   writeFileSync(policy, 'names a key')
@@ -254,18 +257,14 @@ t.test('the files of a policy that was read and could not be used are looked at,
 
 t.test('one change is tried once, however slow the look at it is', async t => {
   const policy = join(t.testdir({ policy: 'one' }), 'policy')
-  const readFile = async (path: string, most: number) => {
-    await delay(250)
-    return readBounded(path, most)
-  }
-  const watch = watchFiles({ pollMs: POLL_MS, readFile })
+  const watch = watchFiles({ pollMs: POLL_MS, readFile: slowly(250) })
   t.teardown(() => watch.close())
-  watch.read(asRead(policy))
+  watch.read(await asRead(policy))
   let changes = 0
   watch.begin(async () => {
     changes++
     await delay(250)
-    watch.read(asRead(policy))
+    watch.read(await asRead(policy))
     watch.tried(true)
   })
   writeFileSync(policy, 'two')
